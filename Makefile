@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-only
+
+W := tools/testing/viommu
+
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help deps tree refresh series image run shell test test-long check bench clean
+
+help:
+	@echo 'make run        boot the series on an emulated SMMUv3 and watch a small VMM use it'
+	@echo 'make test       all tests; test-long: those too that take long'
+	@echo ''
+	@echo 'make image      the kernel: build/Image'
+	@echo 'make shell      boot it to a prompt'
+	@echo 'make bench      count instructions; PEER=7.3 beside another kernel'
+	@echo 'make check      static checks'
+	@echo ''
+	@echo 'make tree       build/linux: the base, then a commit per patch'
+	@echo 'make refresh    fold what was edited there back into this repository'
+	@echo 'make series     build/series: patches for "git am" on a plain 6.12.y'
+	@echo 'make deps       install what is needed (Debian 12, root)'
+	@echo 'make clean      remove build/'
+	@echo ''
+	@echo 'KSRC=           another 6.12.y, tree or tarball, instead of Debian'"'"'s source'
+	@echo 'TESTS="a b"     only these of $(W)/tests'
+
+deps:
+	@scripts/deps
+
+tree: deps
+	@scripts/tree
+
+refresh: deps
+	@scripts/refresh
+
+series: deps
+	@scripts/series
+
+image: deps
+	@$(W)/image
+	@$(W)/initramfs
+
+run: image
+	@$(W)/run
+
+shell: image
+	@$(W)/boot --shell shell
+
+test: deps
+	@$(W)/test
+
+test-long: deps
+	@LONG=1 $(W)/test
+
+check: deps
+	@scripts/check
+
+bench: deps
+	@$(W)/bench
+
+clean:
+	rm -rf build

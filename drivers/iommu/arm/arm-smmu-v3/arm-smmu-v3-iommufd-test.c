@@ -1,0 +1,858 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The vSMMU: its VMID, its vDEVICEs, and arrays of guest commands
+ */
+#include <linux/io-pgtable.h>
+#include <linux/mman.h>
+#include <linux/sched/signal.h>
+#include <linux/uaccess.h>
+
+#include "arm-smmu-v3-fake.h"
+#include "arm-smmu-v3-nested.h"
+
+/* What the driver puts into one block, see CMDQ_BATCH_ENTRIES */
+#define BLOCK		64
+/* The most commands in an array here, which ends in front of a hole */
+#define MAX_CMDS	384
+#define USER_BYTES	(8 * PAGE_SIZE)
+
+#define VSID		0x00c0ffee
+#define VSID_NO_ATS	0x00000007
+#define VSID_UNKNOWN	0x00000008
+#define SID		0x00000123
+#define SID_NO_ATS	0x00000456
+
+/* Addresses that tell the commands of an array apart */
+#define CMD_NH_VA(i)	{ 0xbeef424200000012ULL, ((u64)(i) << 12) | 1 }
+
+struct setup {
+	struct arm_smmu_fake *fake;
+	struct arm_smmu_fake_dev *dev;
+	struct arm_smmu_fake_dev *no_ats;
+	struct arm_smmu_domain parent;
+	struct arm_smmu_nest_parent nest;
+	const struct iommufd_viommu_ops *ops;
+	struct iommufd_viommu *viommu;
+	struct iommufd_vdevice vdev;
+	struct iommufd_vdevice vdev_no_ats;
+	/* Two pages of user memory, with nothing behind them */
+	u8 __user *user;
+	/* Of on_issue() */
+	unsigned int fail_call;
+	int signal;
+	bool sids_unlocked;
+};
+
+static struct iommufd_viommu *make_viommu(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	struct iommufd_viommu *viommu =
+		kunit_kzalloc(test, s->ops->viommu_size, GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, viommu);
+	xa_init(&viommu->vdevs);
+	viommu->ops = s->ops;
+	return viommu;
+}
+
+static u16 viommu_vmid(struct iommufd_viommu *viommu)
+{
+	return container_of(viommu, struct arm_vsmmu, core)->s2.vmid;
+}
+
+/* Known to lockdep only */
+static bool vdevs_unlocked(struct setup *s)
+{
+	return IS_ENABLED(CONFIG_LOCKDEP) &&
+	       !lockdep_is_held(&s->viommu->vdevs.xa_lock);
+}
+
+/* Called with the commands of one block */
+static int on_issue(struct arm_smmu_fake *fake, u64 *cmds, int n)
+{
+	struct setup *s = fake->priv;
+	int i;
+
+	for (i = 0; i < n; i++) {
+		u8 op = cmds[2 * i];
+
+		if ((op == 0x05 || op == 0x06 || op == 0x40) &&
+		    vdevs_unlocked(s))
+			s->sids_unlocked = true;
+	}
+
+	if (s->signal && fake->calls == 1)
+		sigaddset(&current->pending.signal, s->signal);
+	if (s->fail_call && fake->calls + 1 == s->fail_call)
+		return -ETIMEDOUT;
+	return 0;
+}
+
+static int iommufd_test_init(struct kunit *test)
+{
+	struct setup *s = kunit_kzalloc(test, sizeof(*s), GFP_KERNEL);
+
+	if (!s)
+		return -ENOMEM;
+	test->priv = s;
+	s->fake = arm_smmu_fake_create(test, 1024);
+	s->fake->smmu.features |= ARM_SMMU_FEAT_ATS | ARM_SMMU_FEAT_RANGE_INV;
+	s->fake->smmu.ssid_bits = 8;
+	s->dev = arm_smmu_fake_add_dev(test, s->fake, SID);
+	s->dev->master.ats_enabled = true;
+	s->no_ats = arm_smmu_fake_add_dev(test, s->fake, SID_NO_ATS);
+
+	init_rwsem(&s->nest.lock);
+	INIT_LIST_HEAD(&s->nest.users);
+	s->parent.smmu = &s->fake->smmu;
+	s->parent.nest = &s->nest;
+
+	s->ops = arm_smmu_viommu_ops(&s->dev->dev,
+				     IOMMU_VIOMMU_TYPE_ARM_SMMUV3);
+	if (!s->ops)
+		return -ENODEV;
+	s->viommu = make_viommu(test);
+	s->fake->priv = s;
+	return s->ops->init(s->viommu, &s->dev->dev, &s->parent.domain, NULL);
+}
+
+static void iommufd_test_exit(struct kunit *test)
+{
+	struct setup *s = test->priv;
+
+	if (!s || !s->viommu)
+		return;
+	s->fake->on_issue = NULL;
+	arm_smmu_fake_forget(s->fake);
+	s->ops->destroy(s->viommu);
+	xa_destroy(&s->viommu->vdevs);
+	KUNIT_EXPECT_TRUE(test, ida_is_empty(&s->fake->smmu.vmid_map));
+	KUNIT_EXPECT_TRUE(test, list_empty(&s->nest.users));
+}
+
+/* Two vDEVICEs, and memory for commands */
+static void make_guest(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	unsigned long addr;
+
+	addr = kunit_vm_mmap(test, NULL, 0, USER_BYTES, PROT_READ | PROT_WRITE,
+			     MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	KUNIT_ASSERT_NE(test, addr, 0);
+	KUNIT_ASSERT_LT(test, addr, (unsigned long)TASK_SIZE);
+	KUNIT_ASSERT_EQ(test, 0, vm_munmap(addr + USER_BYTES - PAGE_SIZE,
+					   PAGE_SIZE));
+	s->user = (u8 __user *)addr;
+
+	s->vdev.dev = &s->dev->dev;
+	s->vdev_no_ats.dev = &s->no_ats->dev;
+	KUNIT_ASSERT_NULL(test, xa_store(&s->viommu->vdevs, VSID, &s->vdev,
+					 GFP_KERNEL));
+	KUNIT_ASSERT_NULL(test, xa_store(&s->viommu->vdevs, VSID_NO_ATS,
+					 &s->vdev_no_ats, GFP_KERNEL));
+	s->fake->on_issue = on_issue;
+}
+
+/*
+ * Hand @cmds to the driver, as entries of @len bytes, of which all but the first
+ * @readable are in front of a hole. Returns what it does; *done is its count.
+ */
+static int invalidate(struct kunit *test, u64 (*cmds)[2], unsigned int num,
+		      size_t len, unsigned int readable, u32 *done)
+{
+	struct setup *s = test->priv;
+	u8 __user *start = s->user + USER_BYTES - PAGE_SIZE - readable * len;
+	struct iommu_user_data_array array = {
+		.type = IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
+		.uptr = start,
+		.entry_len = len,
+		.entry_num = num,
+	};
+	unsigned int i;
+	int ret;
+
+	KUNIT_ASSERT_GE(test, (unsigned long)start, (unsigned long)s->user);
+	for (i = 0; i < readable; i++) {
+		struct iommu_viommu_arm_smmuv3_invalidate inv = {
+			.cmd = { cpu_to_le64(cmds[i][0]),
+				 cpu_to_le64(cmds[i][1]) },
+		};
+
+		KUNIT_ASSERT_EQ(test, 0, copy_to_user(start + i * len, &inv,
+						      sizeof(inv)));
+		if (len > sizeof(inv))
+			KUNIT_ASSERT_EQ(test, 0,
+					clear_user(start + i * len + sizeof(inv),
+						   len - sizeof(inv)));
+	}
+	arm_smmu_fake_forget(s->fake);
+	ret = s->ops->cache_invalidate(s->viommu, &array);
+	*done = array.entry_num;
+	return ret;
+}
+
+static u64 (*make_cmds(struct kunit *test))[2]
+{
+	u64 (*cmds)[2] = kunit_kcalloc(test, MAX_CMDS, sizeof(*cmds),
+				       GFP_KERNEL);
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, cmds);
+	for (i = 0; i < MAX_CMDS; i++) {
+		u64 cmd[2] = CMD_NH_VA(i);
+
+		memcpy(cmds[i], cmd, sizeof(cmd));
+	}
+	return cmds;
+}
+
+/* The first @num of make_cmds() were issued in order, in blocks, and completed */
+static void expect_issued(struct kunit *test, unsigned int num,
+			  unsigned int block)
+{
+	struct setup *s = test->priv;
+	struct arm_smmu_fake *fake = s->fake;
+	u64 vmid = viommu_vmid(s->viommu);
+	unsigned int i, syncs = 0;
+
+	KUNIT_ASSERT_EQ(test, fake->num, num);
+	KUNIT_EXPECT_LE(test, fake->longest, block);
+	for (i = 0; i < num; i++) {
+		KUNIT_EXPECT_EQ(test, fake->log[i].cmd[0],
+				0xbeef000000000012ULL | vmid << 32);
+		KUNIT_EXPECT_EQ(test, fake->log[i].cmd[1], ((u64)i << 12) | 1);
+		syncs += fake->log[i].synced;
+	}
+	if (num)
+		KUNIT_EXPECT_TRUE(test, fake->log[num - 1].synced);
+	KUNIT_EXPECT_EQ(test, syncs, fake->calls);
+	KUNIT_EXPECT_EQ(test, fake->calls, DIV_ROUND_UP(num, block));
+}
+
+static const unsigned int sizes[] = { 1, 2, 62, 63, 64, 65, 126, 127, 128, 129,
+				      200, MAX_CMDS };
+
+static void iommufd_test_blocks(struct kunit *test)
+{
+	u64 (*cmds)[2] = make_cmds(test);
+	struct setup *s = test->priv;
+	unsigned int i;
+	u32 done;
+
+	make_guest(test);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		s->fake->smmu.options = 0;
+		KUNIT_EXPECT_EQ(test, 0, invalidate(test, cmds, sizes[i], 16,
+						    sizes[i], &done));
+		KUNIT_EXPECT_EQ(test, done, sizes[i]);
+		expect_issued(test, sizes[i], BLOCK);
+
+		/* An erratum: a CMD_SYNC within 64 commands */
+		s->fake->smmu.options = ARM_SMMU_OPT_CMDQ_FORCE_SYNC;
+		KUNIT_EXPECT_EQ(test, 0, invalidate(test, cmds, sizes[i], 16,
+						    sizes[i], &done));
+		KUNIT_EXPECT_EQ(test, done, sizes[i]);
+		expect_issued(test, sizes[i], BLOCK - 1);
+	}
+}
+
+/* One bad command anywhere: all in front of it count, nothing behind it */
+static void iommufd_test_bad_command(struct kunit *test)
+{
+	/* CMD_SYNC, a bit that no command has, an ASID where there is none */
+	static const u64 bad[][2] = {
+		{ 0x46, 0 }, { 0x412, 0 }, { 0x0001000000000010ULL, 0 },
+		{ 0x40 | (u64)VSID << 32, 53 },
+		/* Nobody's vSID */
+		{ 0x40 | (u64)VSID_UNKNOWN << 32, 52 },
+		{ 0x05 | (u64)VSID_UNKNOWN << 32, 1 },
+	};
+	u64 (*cmds)[2] = make_cmds(test);
+	unsigned int i, at;
+	u32 done;
+
+	make_guest(test);
+	for (i = 0; i < ARRAY_SIZE(bad); i++)
+		for (at = 0; at < 2 * BLOCK + 2; at++) {
+			u64 good[2] = CMD_NH_VA(at);
+
+			memcpy(cmds[at], bad[i], sizeof(good));
+			KUNIT_EXPECT_EQ(test, -EIO,
+					invalidate(test, cmds, 2 * BLOCK + 2,
+						   16, 2 * BLOCK + 2, &done));
+			KUNIT_EXPECT_EQ(test, done, at);
+			expect_issued(test, at, BLOCK);
+			memcpy(cmds[at], good, sizeof(good));
+		}
+}
+
+/* Memory that can't be read, anywhere */
+static void iommufd_test_bad_memory(struct kunit *test)
+{
+	u64 (*cmds)[2] = make_cmds(test);
+	struct setup *s = test->priv;
+	unsigned int at;
+	u64 good[2];
+	u32 done;
+
+	make_guest(test);
+	for (at = 0; at < 2 * BLOCK + 2; at++) {
+		KUNIT_EXPECT_EQ(test, -EFAULT,
+				invalidate(test, cmds, 2 * BLOCK + 2, 16, at,
+					   &done));
+		KUNIT_EXPECT_EQ(test, done, at);
+		expect_issued(test, at, BLOCK);
+
+		KUNIT_EXPECT_EQ(test, -EFAULT,
+				invalidate(test, cmds, 2 * BLOCK + 2, 40, at,
+					   &done));
+		KUNIT_EXPECT_EQ(test, done, at);
+		expect_issued(test, at, BLOCK);
+	}
+
+	/* Of two errors the first counts */
+	memcpy(good, cmds[70], sizeof(good));
+	cmds[70][0] = 0x46;
+	KUNIT_EXPECT_EQ(test, -EIO, invalidate(test, cmds, 128, 16, 72, &done));
+	KUNIT_EXPECT_EQ(test, done, 70);
+	memcpy(cmds[70], good, sizeof(good));
+	s->fail_call = 2;
+	KUNIT_EXPECT_EQ(test, -ETIMEDOUT,
+			invalidate(test, cmds, 128, 16, 72, &done));
+	KUNIT_EXPECT_EQ(test, done, 64);
+}
+
+/* Longer entries: what the driver doesn't know must be 0 */
+static void iommufd_test_entry_len(struct kunit *test)
+{
+	u64 (*cmds)[2] = make_cmds(test);
+	struct setup *s = test->priv;
+	struct iommu_user_data_array array = {
+		.type = IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
+		.entry_len = 24,
+		.entry_num = 70,
+	};
+	unsigned int at;
+	u32 done;
+
+	make_guest(test);
+	KUNIT_EXPECT_EQ(test, 0, invalidate(test, cmds, 70, 24, 70, &done));
+	KUNIT_EXPECT_EQ(test, done, 70);
+	expect_issued(test, 70, BLOCK);
+
+	array.uptr = s->user + USER_BYTES - PAGE_SIZE - 70 * 24;
+	for (at = 0; at < 70; at++) {
+		u8 __user *last = array.uptr + at * 24 + 23;
+
+		KUNIT_ASSERT_EQ(test, 0, put_user(1, last));
+		arm_smmu_fake_forget(s->fake);
+		array.entry_num = 70;
+		KUNIT_EXPECT_EQ(test, -E2BIG,
+				s->ops->cache_invalidate(s->viommu, &array));
+		KUNIT_EXPECT_EQ(test, array.entry_num, at);
+		expect_issued(test, at, BLOCK);
+		KUNIT_ASSERT_EQ(test, 0, put_user(0, last));
+	}
+
+	array.entry_num = 1;
+	array.entry_len = 15;
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			s->ops->cache_invalidate(s->viommu, &array));
+	KUNIT_EXPECT_EQ(test, array.entry_num, 0);
+	array.entry_num = 1;
+	array.entry_len = 16;
+	array.type = IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3 + 1;
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			s->ops->cache_invalidate(s->viommu, &array));
+	KUNIT_EXPECT_EQ(test, array.entry_num, 0);
+
+	/* Questions whether the type is known */
+	arm_smmu_fake_forget(s->fake);
+	array.uptr = NULL;
+	array.entry_len = 0;
+	array.entry_num = 0;
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			s->ops->cache_invalidate(s->viommu, &array));
+	array.type = IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3;
+	KUNIT_EXPECT_EQ(test, 0, s->ops->cache_invalidate(s->viommu, &array));
+	KUNIT_EXPECT_EQ(test, array.entry_num, 0);
+	KUNIT_EXPECT_EQ(test, s->fake->calls, 0);
+}
+
+/* What the hardware didn't complete doesn't count */
+static void iommufd_test_queue_error(struct kunit *test)
+{
+	u64 (*cmds)[2] = make_cmds(test);
+	struct setup *s = test->priv;
+	unsigned int i;
+	u32 done;
+
+	make_guest(test);
+	for (i = 1; i <= 4; i++) {
+		s->fail_call = i;
+		KUNIT_EXPECT_EQ(test, -ETIMEDOUT,
+				invalidate(test, cmds, 200, 16, 200, &done));
+		KUNIT_EXPECT_EQ(test, done, (i - 1) * BLOCK);
+		KUNIT_EXPECT_EQ(test, s->fake->num, (i - 1) * BLOCK);
+
+		/* The same where vSIDs are looked up */
+		cmds[199][0] = 0x05 | (u64)VSID << 32;
+		cmds[199][1] = 1;
+		KUNIT_EXPECT_EQ(test, -ETIMEDOUT,
+				invalidate(test, cmds, 200, 16, 200, &done));
+		KUNIT_EXPECT_EQ(test, done, (i - 1) * BLOCK);
+		cmds[199][0] = 0x12;
+		cmds[199][1] = 0;
+	}
+}
+
+static void iommufd_test_signals(struct kunit *test)
+{
+	u64 (*cmds)[2] = make_cmds(test);
+	struct setup *s = test->priv;
+	u32 done;
+
+	make_guest(test);
+	/* The VMM would have to tell its guest about a failure */
+	set_thread_flag(TIF_SIGPENDING);
+	s->signal = SIGUSR1;
+	KUNIT_EXPECT_EQ(test, 0, invalidate(test, cmds, 300, 16, 300, &done));
+	KUNIT_EXPECT_EQ(test, done, 300);
+
+	/* It is over for the VMM: the block that has begun is the last */
+	s->signal = SIGKILL;
+	KUNIT_EXPECT_EQ(test, -EINTR,
+			invalidate(test, cmds, 300, 16, 300, &done));
+	KUNIT_EXPECT_EQ(test, done, 2 * BLOCK);
+	expect_issued(test, 2 * BLOCK, BLOCK);
+
+	/* Not an error if nothing is left to do */
+	KUNIT_EXPECT_EQ(test, 0, invalidate(test, cmds, 10, 16, 10, &done));
+	KUNIT_EXPECT_EQ(test, done, 10);
+
+	sigdelset(&current->pending.signal, SIGKILL);
+	sigdelset(&current->pending.signal, SIGUSR1);
+	clear_thread_flag(TIF_SIGPENDING);
+}
+
+static void iommufd_test_sids(struct kunit *test)
+{
+	u64 (*cmds)[2] = make_cmds(test);
+	struct setup *s = test->priv;
+	struct arm_smmu_fake *fake = s->fake;
+	u64 vmid = viommu_vmid(s->viommu);
+	unsigned int i;
+	u32 done;
+
+	make_guest(test);
+	memcpy(cmds[0], ((u64[]){ 0x05 | 3 << 12 | (u64)VSID << 32, 1 }), 16);
+	memcpy(cmds[1], ((u64[]){ 0x06 | (u64)VSID_NO_ATS << 32, 0 }), 16);
+	memcpy(cmds[2], ((u64[]){ 0x30, 0 }), 16);
+	memcpy(cmds[3], ((u64[]){ 0x40 | (u64)VSID_NO_ATS << 32, 52 }), 16);
+	memcpy(cmds[4], ((u64[]){ 0x40 | (u64)VSID << 32, 0x123003 }), 16);
+	KUNIT_EXPECT_EQ(test, 0, invalidate(test, cmds, 5, 16, 5, &done));
+	KUNIT_EXPECT_EQ(test, done, 5);
+	KUNIT_ASSERT_EQ(test, fake->num, 4);
+	/* The TLB must be done before an ATC is */
+	KUNIT_EXPECT_EQ(test, fake->calls, 2);
+	KUNIT_EXPECT_TRUE(test, fake->log[2].synced);
+	KUNIT_EXPECT_TRUE(test, fake->log[3].synced);
+	KUNIT_EXPECT_EQ(test, fake->log[0].cmd[0],
+			0x05 | 3 << 12 | (u64)SID << 32);
+	KUNIT_EXPECT_EQ(test, fake->log[0].cmd[1], 1);
+	KUNIT_EXPECT_EQ(test, fake->log[1].cmd[0], 0x06 | (u64)SID_NO_ATS << 32);
+	KUNIT_EXPECT_EQ(test, fake->log[2].cmd[0], 0x10 | vmid << 32);
+	KUNIT_EXPECT_EQ(test, fake->log[3].cmd[0], 0x40 | (u64)SID << 32);
+	KUNIT_EXPECT_EQ(test, fake->log[3].cmd[1], 0x123003);
+	/* Or the device could be another guest's when the SMMU reads it */
+	KUNIT_EXPECT_FALSE(test, s->sids_unlocked);
+
+	/* Nothing but what need not be done: the queue is left alone */
+	for (i = 0; i < 130; i++)
+		memcpy(cmds[i],
+		       ((u64[]){ 0x40 | (u64)VSID_NO_ATS << 32, 52 }), 16);
+	KUNIT_EXPECT_EQ(test, 0, invalidate(test, cmds, 130, 16, 130, &done));
+	KUNIT_EXPECT_EQ(test, done, 130);
+	KUNIT_EXPECT_EQ(test, fake->calls, 0);
+
+	/* An unknown vSID behind some of them */
+	cmds[100][0] = 0x06 | (u64)VSID_UNKNOWN << 32;
+	cmds[100][1] = 0;
+	KUNIT_EXPECT_EQ(test, -EIO,
+			invalidate(test, cmds, 130, 16, 130, &done));
+	KUNIT_EXPECT_EQ(test, done, 100);
+	KUNIT_EXPECT_EQ(test, fake->calls, 0);
+
+	/* The device leaves the guest */
+	xa_erase(&s->viommu->vdevs, VSID_NO_ATS);
+	KUNIT_EXPECT_EQ(test, -EIO,
+			invalidate(test, cmds, 130, 16, 130, &done));
+	KUNIT_EXPECT_EQ(test, done, 0);
+}
+
+/* Without ATS in the SMMU the command would be an error of the hardware */
+static void iommufd_test_no_ats(struct kunit *test)
+{
+	u64 (*cmds)[2] = make_cmds(test);
+	struct setup *s = test->priv;
+	u32 done;
+
+	s->ops->destroy(s->viommu);
+	s->fake->smmu.features &= ~ARM_SMMU_FEAT_ATS;
+	KUNIT_ASSERT_EQ(test, 0, s->ops->init(s->viommu, &s->dev->dev,
+					      &s->parent.domain, NULL));
+	make_guest(test);
+	cmds[1][0] = 0x40 | (u64)VSID << 32;
+	KUNIT_EXPECT_EQ(test, -EIO, invalidate(test, cmds, 2, 16, 2, &done));
+	KUNIT_EXPECT_EQ(test, done, 1);
+}
+
+/* The vSMMU's commands are those of its SMMU */
+static void iommufd_test_caps(struct kunit *test)
+{
+	static const struct {
+		u64 cmd[2];
+		u32 features;
+		u8 asid_bits;
+		u8 ssid_bits;
+		unsigned long pgsize;
+		u32 idr5;
+	} need[] = {
+		{ { 0x0100000000000011ULL, 0 }, 0, 16, 0, 0, 0 },
+		{ { 0x05 | 1 << 16 | (u64)VSID << 32, 0 }, 0, 8, 5, 0, 0 },
+		{ { 0x12, 1 << 10 | 1 << 8 }, ARM_SMMU_FEAT_RANGE_INV, 8, 0,
+		  SZ_4K, 0 },
+		{ { 0x12, 2 << 10 | 2 << 8 }, ARM_SMMU_FEAT_RANGE_INV, 8, 0,
+		  SZ_16K, 0 },
+		{ { 0x12, 3 << 10 | 2 << 8 }, ARM_SMMU_FEAT_RANGE_INV, 8, 0,
+		  SZ_64K, 0 },
+		/* SMMU_IDR5.DS is bit 7 (IHI0070 6.3.6) */
+		{ { 0x12, 2 << 10 | 1 << 8 }, ARM_SMMU_FEAT_RANGE_INV, 8, 0,
+		  SZ_16K, 1 << 7 },
+		{ { 0x40 | (u64)VSID << 32, 0 }, ARM_SMMU_FEAT_ATS, 8, 0, 0,
+		  0 },
+	};
+	u64 (*cmds)[2] = make_cmds(test);
+	struct setup *s = test->priv;
+	unsigned int i, j;
+	u32 done;
+
+	make_guest(test);
+	/* Just what the command needs, then all but one of it */
+	for (i = 0; i < ARRAY_SIZE(need); i++)
+		for (j = 0; j < 6; j++) {
+			struct arm_smmu_device *smmu = &s->fake->smmu;
+			bool less = false;
+
+			smmu->features = (ARM_SMMU_FEAT_NESTING |
+					  ARM_SMMU_FEAT_S2FWB) |
+					 need[i].features;
+			smmu->asid_bits = need[i].asid_bits;
+			smmu->ssid_bits = need[i].ssid_bits;
+			smmu->pgsize_bitmap = need[i].pgsize | SZ_1G;
+			s->fake->regs[0x14 / 4] = need[i].idr5;
+			if (j == 1 && need[i].features) {
+				smmu->features &= ~need[i].features;
+				less = true;
+			} else if (j == 2 && need[i].asid_bits > 8) {
+				smmu->asid_bits = 8;
+				less = true;
+			} else if (j == 3 && need[i].ssid_bits) {
+				smmu->ssid_bits--;
+				less = true;
+			} else if (j == 4 && need[i].pgsize) {
+				smmu->pgsize_bitmap =
+					(SZ_4K | SZ_16K | SZ_64K) &
+					~need[i].pgsize;
+				less = true;
+			} else if (j == 5 && need[i].idr5) {
+				s->fake->regs[0x14 / 4] = ~need[i].idr5;
+				less = true;
+			}
+
+			s->ops->destroy(s->viommu);
+			KUNIT_ASSERT_EQ(test, 0,
+					s->ops->init(s->viommu, &s->dev->dev,
+						     &s->parent.domain, NULL));
+			memcpy(cmds[0], need[i].cmd, sizeof(cmds[0]));
+			KUNIT_EXPECT_EQ_MSG(test, less ? -EIO : 0,
+					    invalidate(test, cmds, 1, 16, 1,
+						       &done),
+					    "%u without %u", i, j);
+			KUNIT_EXPECT_EQ(test, done, less ? 0 : 1);
+		}
+}
+
+/*
+ * The object
+ */
+
+static void iommufd_test_vmids(struct kunit *test)
+{
+	struct iommufd_viommu *second = make_viommu(test);
+	struct iommufd_viommu *none = make_viommu(test);
+	struct setup *s = test->priv;
+	u16 vmid;
+	int i;
+
+	KUNIT_ASSERT_EQ(test, 0, s->ops->init(second, &s->dev->dev,
+					      &s->parent.domain, NULL));
+	KUNIT_EXPECT_NE(test, viommu_vmid(second), viommu_vmid(s->viommu));
+	KUNIT_EXPECT_NE(test, viommu_vmid(second), 0);
+	KUNIT_EXPECT_NE(test, viommu_vmid(s->viommu), 0);
+	KUNIT_EXPECT_EQ(test, list_count_nodes(&s->nest.users), 2);
+
+	vmid = viommu_vmid(second);
+	arm_smmu_fake_forget(s->fake);
+	s->ops->destroy(second);
+	KUNIT_ASSERT_EQ(test, s->fake->num, 1);
+	KUNIT_EXPECT_EQ(test, s->fake->log[0].cmd[0], 0x28 | (u64)vmid << 32);
+	KUNIT_EXPECT_TRUE(test, s->fake->log[0].synced);
+	KUNIT_EXPECT_EQ(test, list_count_nodes(&s->nest.users), 1);
+
+	/* All are taken */
+	for (i = 0; i < 254; i++)
+		ida_alloc_range(&s->fake->smmu.vmid_map, 1, 255, GFP_KERNEL);
+	KUNIT_EXPECT_EQ(test, -ENOSPC, s->ops->init(none, &s->dev->dev,
+						    &s->parent.domain, NULL));
+	KUNIT_EXPECT_EQ(test, list_count_nodes(&s->nest.users), 1);
+	for (i = 1; i < 256; i++)
+		if (i != viommu_vmid(s->viommu))
+			ida_free(&s->fake->smmu.vmid_map, i);
+}
+
+static void iommufd_test_other_smmu(struct kunit *test)
+{
+	struct iommufd_viommu *viommu = make_viommu(test);
+	struct setup *s = test->priv;
+	struct arm_smmu_device *other;
+
+	other = kunit_kzalloc(test, sizeof(*other), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, other);
+	s->parent.smmu = other;
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			s->ops->init(viommu, &s->dev->dev, &s->parent.domain,
+				     NULL));
+	KUNIT_EXPECT_EQ(test, list_count_nodes(&s->nest.users), 1);
+	s->parent.smmu = &s->fake->smmu;
+}
+
+/* Both stages, and something that keeps a guest's DMA coherent */
+static void iommufd_test_type(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	u32 *features = &s->fake->smmu.features;
+	struct device *dev = &s->dev->dev;
+	unsigned int i;
+
+	for (i = 0; i < 8; i++) {
+		*features = (i & 1 ? ARM_SMMU_FEAT_NESTING : 0) |
+			    (i & 2 ? ARM_SMMU_FEAT_S2FWB : 0);
+		s->dev->fwspec.flags = i & 4 ? IOMMU_FWSPEC_PCI_RC_CANWBS : 0;
+		KUNIT_EXPECT_EQ_MSG(test, i == 3 || i == 5 || i == 7,
+				    !!arm_smmu_viommu_ops(dev, 1), "%u", i);
+	}
+	KUNIT_EXPECT_NULL(test, arm_smmu_viommu_ops(dev, 0));
+	KUNIT_EXPECT_NULL(test, arm_smmu_viommu_ops(dev, 2));
+	KUNIT_EXPECT_NULL(test, arm_smmu_viommu_ops(dev, ~0U));
+}
+
+static void iommufd_test_vdevice(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	struct iommufd_vdevice *vdev = &s->vdev;
+
+	vdev->dev = &s->dev->dev;
+	vdev->virt_id = 0;
+	KUNIT_EXPECT_EQ(test, 0, s->ops->vdevice_init(vdev));
+	vdev->virt_id = U32_MAX;
+	KUNIT_EXPECT_EQ(test, 0, s->ops->vdevice_init(vdev));
+	vdev->virt_id = (u64)U32_MAX + 1;
+	KUNIT_EXPECT_EQ(test, -EINVAL, s->ops->vdevice_init(vdev));
+	vdev->virt_id = U64_MAX;
+	KUNIT_EXPECT_EQ(test, -EINVAL, s->ops->vdevice_init(vdev));
+
+	vdev->virt_id = 1;
+	s->dev->master.num_streams = 2;
+	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP, s->ops->vdevice_init(vdev));
+	s->dev->master.num_streams = 0;
+	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP, s->ops->vdevice_init(vdev));
+}
+
+static struct iommu_domain *
+alloc_nested(struct kunit *test, u64 word0, u64 word1, u32 flags, u32 type,
+	     size_t len)
+{
+	struct setup *s = test->priv;
+	struct iommu_hwpt_arm_smmuv3 vste = {
+		.ste = { cpu_to_le64(word0), cpu_to_le64(word1) },
+	};
+	struct iommu_user_data data = {
+		.type = type,
+		.uptr = s->user,
+		.len = len,
+	};
+
+	KUNIT_ASSERT_EQ(test, 0, copy_to_user(s->user, &vste, sizeof(vste)));
+	return s->ops->alloc_domain_nested(s->viommu, flags, &data);
+}
+
+static void iommufd_test_nested_alloc(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	static const struct {
+		u64 word0, word1;
+		bool translates;
+	} good[] = {
+		{ 0x0, ~0ULL, false },
+		{ 0x1, 0, false },
+		{ 0x9, 0, false },
+		{ 0xb, 0, true },
+	};
+	struct iommu_domain *domain;
+	unsigned int i;
+
+	make_guest(test);
+	for (i = 0; i < ARRAY_SIZE(good); i++) {
+		domain = alloc_nested(test, good[i].word0, good[i].word1, 0, 2,
+				      16);
+		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, domain);
+		KUNIT_EXPECT_EQ(test, domain->type, IOMMU_DOMAIN_NESTED);
+		KUNIT_EXPECT_EQ(test, s->ops->domain_translates(domain),
+				good[i].translates);
+		domain->ops->free(domain);
+	}
+
+	/* Config 6 and 7 are the host's; EATS 2; a bit of the host */
+	KUNIT_EXPECT_EQ(test, -EIO,
+			PTR_ERR(alloc_nested(test, 0xd, 0, 0, 2, 16)));
+	KUNIT_EXPECT_EQ(test, -EIO,
+			PTR_ERR(alloc_nested(test, 0xf, 0, 0, 2, 16)));
+	KUNIT_EXPECT_EQ(test, -EIO,
+			PTR_ERR(alloc_nested(test, 0xb, 2 << 28, 0, 2, 16)));
+	KUNIT_EXPECT_EQ(test, -EIO,
+			PTR_ERR(alloc_nested(test, 0xb, 1 << 19, 0, 2, 16)));
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			PTR_ERR(alloc_nested(test, 0xb, 0, 0, 1, 16)));
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			PTR_ERR(alloc_nested(test, 0xb, 0, 0, 2, 15)));
+	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP,
+			PTR_ERR(alloc_nested(test, 0xb, 0, 1, 2, 16)));
+}
+
+/* The STE that attach leaves in the stream table */
+static void iommufd_test_attach(struct kunit *test)
+{
+	struct iommu_domain *s1, *bypass, *abort;
+	struct setup *s = test->priv;
+	struct io_pgtable *pgtable;
+	struct arm_smmu_ste *ste;
+	u64 vmid;
+
+	pgtable = kunit_kzalloc(test, sizeof(*pgtable), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, pgtable);
+	ste = kunit_kcalloc(test, SID + 1, sizeof(*ste), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, ste);
+	s->fake->smmu.strtab_cfg.linear.table = ste;
+	s->fake->smmu.options = ARM_SMMU_OPT_SKIP_PREFETCH;
+	s->parent.pgtbl_ops = &pgtable->ops;
+	s->parent.s2_cfg.vmid = 0xff;
+	INIT_LIST_HEAD(&s->parent.devices);
+	spin_lock_init(&s->parent.devices_lock);
+	s->dev->master.ats_enabled = false;
+	vmid = viommu_vmid(s->viommu);
+	ste += SID;
+	make_guest(test);
+
+	s1 = alloc_nested(test, 0x123456b, 0, 0, 2, 16);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, s1);
+	bypass = alloc_nested(test, 0x9, 0, 0, 2, 16);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, bypass);
+	abort = alloc_nested(test, 0x0, 0, 0, 2, 16);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, abort);
+
+	KUNIT_EXPECT_EQ(test, 0, s1->ops->attach_dev(s1, &s->dev->dev));
+	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste->data[0]), 0x123456f);
+	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste->data[2]) & 0xffff, vmid);
+
+	/* It stays as it is if another attach is refused */
+	s->dev->master.cd_table.used_ssids = 1;
+	KUNIT_EXPECT_EQ(test, -EBUSY,
+			bypass->ops->attach_dev(bypass, &s->dev->dev));
+	s->dev->master.cd_table.used_ssids = 0;
+	s->fake->smmu.features &= ~ARM_SMMU_FEAT_S2FWB;
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			bypass->ops->attach_dev(bypass, &s->dev->dev));
+	s->fake->smmu.features |= ARM_SMMU_FEAT_S2FWB;
+	s->parent.enforce_cache_coherency = true;
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			bypass->ops->attach_dev(bypass, &s->dev->dev));
+	s->parent.enforce_cache_coherency = false;
+	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste->data[0]), 0x123456f);
+	KUNIT_EXPECT_EQ(test, list_count_nodes(&s->parent.devices), 1);
+
+	KUNIT_EXPECT_EQ(test, 0, bypass->ops->attach_dev(bypass, &s->dev->dev));
+	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste->data[0]), 0xd);
+	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste->data[2]) & 0xffff, vmid);
+	KUNIT_EXPECT_EQ(test, 0, abort->ops->attach_dev(abort, &s->dev->dev));
+	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste->data[0]), 1);
+	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste->data[2]), 0);
+
+	/* A member of the group that leaves, or that the guest doesn't know */
+	KUNIT_EXPECT_EQ(test, 0, s1->ops->attach_dev(s1, &s->dev->dev));
+	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste->data[0]), 0x123456f);
+	s->ops->detach_member(s1, &s->dev->dev);
+	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste->data[0]), 0xd);
+	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste->data[2]) & 0xffff, vmid);
+	KUNIT_EXPECT_EQ(test, 0, s->ops->attach_member(s1, &s->dev->dev));
+	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste->data[0]), 0x123456f);
+	xa_erase(&s->viommu->vdevs, VSID);
+	KUNIT_EXPECT_EQ(test, 0, s->ops->attach_member(s1, &s->dev->dev));
+	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste->data[0]), 0xd);
+
+	while (!list_empty(&s->parent.devices)) {
+		struct arm_smmu_master_domain *md =
+			list_first_entry(&s->parent.devices,
+					 struct arm_smmu_master_domain,
+					 devices_elm);
+
+		KUNIT_EXPECT_TRUE(test, md->nested);
+		list_del(&md->devices_elm);
+		kfree(md);
+	}
+	s1->ops->free(s1);
+	bypass->ops->free(bypass);
+	abort->ops->free(abort);
+}
+
+static struct kunit_case iommufd_test_cases[] = {
+	KUNIT_CASE(iommufd_test_blocks),
+	KUNIT_CASE(iommufd_test_bad_command),
+	KUNIT_CASE(iommufd_test_bad_memory),
+	KUNIT_CASE(iommufd_test_entry_len),
+	KUNIT_CASE(iommufd_test_queue_error),
+	KUNIT_CASE(iommufd_test_signals),
+	KUNIT_CASE(iommufd_test_sids),
+	KUNIT_CASE(iommufd_test_no_ats),
+	KUNIT_CASE(iommufd_test_caps),
+	KUNIT_CASE(iommufd_test_vmids),
+	KUNIT_CASE(iommufd_test_other_smmu),
+	KUNIT_CASE(iommufd_test_type),
+	KUNIT_CASE(iommufd_test_vdevice),
+	KUNIT_CASE(iommufd_test_nested_alloc),
+	KUNIT_CASE(iommufd_test_attach),
+	{},
+};
+
+static struct kunit_suite iommufd_test_suite = {
+	.name = "arm-smmu-v3-iommufd",
+	.init = iommufd_test_init,
+	.exit = iommufd_test_exit,
+	.test_cases = iommufd_test_cases,
+};
+
+kunit_test_suite(iommufd_test_suite);
+
+MODULE_IMPORT_NS(EXPORTED_FOR_KUNIT_TESTING);
+MODULE_DESCRIPTION("KUnit tests of the vSMMU on arm-smmu-v3");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A guest's stage 1 on top of the host's stage 2
+ *
+ * The guest describes its part in a vSTE, of which the VMM hands in the first two
+ * words. What those may say, and the STE that becomes of them, are functions
+ * without side effects. The rest attaches it.
+ *
+ * Attach runs under the lock of the iommufd group and the group mutex, and takes
+ * arm_smmu_asid_lock as every attach of this driver does.
+ */
+#include <kunit/visibility.h>
+#include <linux/slab.h>
+
+#include "arm-smmu-v3-nested.h"
+
+/* IHI0070 5.2: what belongs to stage 1 and what does not weaken the host */
+#define VSTE_0_ALLOWED	(STRTAB_STE_0_V | STRTAB_STE_0_CFG |		\
+			 STRTAB_STE_0_S1FMT | STRTAB_STE_0_S1CTXPTR_MASK | \
+			 STRTAB_STE_0_S1CDMAX)
+#define VSTE_1_ALLOWED	(STRTAB_STE_1_S1DSS | STRTAB_STE_1_S1CIR |	\
+			 STRTAB_STE_1_S1COR | STRTAB_STE_1_S1CSH |	\
+			 STRTAB_STE_1_S1STALLD | STRTAB_STE_1_EATS)
+
+static unsigned int vste_cfg(const __le64 *ste)
+{
+	return FIELD_GET(STRTAB_STE_0_CFG, le64_to_cpu(ste[0]));
+}
+
+static bool vste_ats(const __le64 *ste)
+{
+	return FIELD_GET(STRTAB_STE_1_EATS, le64_to_cpu(ste[1])) ==
+	       STRTAB_STE_1_EATS_TRANS;
+}
+
+/**
+ * arm_smmu_vste_parse - Check what a guest wrote into a STE
+ * @vste: The first two words
+ * @ste: Set to what is to be used of them; all 0 means abort
+ *
+ * A STE without V makes the SMMU abort and is accepted with any content.
+ *
+ * Context: Any.
+ *
+ * Return: 0, or -EIO if a bit is set that is not the guest's, or a field has a
+ * value that the host cannot let the hardware see.
+ */
+VISIBLE_IF_KUNIT
+int arm_smmu_vste_parse(const struct iommu_hwpt_arm_smmuv3 *vste, __le64 *ste)
+{
+	ste[0] = 0;
+	ste[1] = 0;
+
+	if (!(vste->ste[0] & cpu_to_le64(STRTAB_STE_0_V)))
+		return 0;
+
+	if (vste->ste[0] & ~cpu_to_le64(VSTE_0_ALLOWED) ||
+	    vste->ste[1] & ~cpu_to_le64(VSTE_1_ALLOWED))
+		return -EIO;
+
+	/* Split-stage ATS (EATS 2) would let the device bypass stage 2 */
+	switch (FIELD_GET(STRTAB_STE_1_EATS, le64_to_cpu(vste->ste[1]))) {
+	case STRTAB_STE_1_EATS_ABT:
+	case STRTAB_STE_1_EATS_TRANS:
+		break;
+	default:
+		return -EIO;
+	}
+
+	switch (vste_cfg(vste->ste)) {
+	case STRTAB_STE_0_CFG_ABORT:
+		return 0;
+	case STRTAB_STE_0_CFG_BYPASS:
+	case STRTAB_STE_0_CFG_S1_TRANS:
+		ste[0] = vste->ste[0];
+		ste[1] = vste->ste[1];
+		return 0;
+	default:
+		return -EIO;
+	}
+}
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_vste_parse);
+
+/**
+ * arm_smmu_make_nested_ste - Make the STE for a device under a nested domain
+ * @target: Where to put it
+ * @master: The device
+ * @nested: What the guest asked for
+ * @has_vsid: The guest knows the device. Of another member of its group nobody
+ *            knows whose stage 1 it should use: it gets stage 2 alone.
+ * @ats_enabled: The host lets the device use ATS
+ *
+ * Context: Any.
+ */
+VISIBLE_IF_KUNIT
+void arm_smmu_make_nested_ste(struct arm_smmu_ste *target,
+			      struct arm_smmu_master *master,
+			      struct arm_smmu_nested_domain *nested,
+			      bool has_vsid, bool ats_enabled)
+{
+	struct arm_smmu_device *smmu = master->smmu;
+	u64 s1stalld;
+
+	if (vste_cfg(nested->ste) == STRTAB_STE_0_CFG_ABORT) {
+		arm_smmu_make_abort_ste(target);
+		return;
+	}
+
+	/*
+	 * Under the guest's VMID even if there is no stage 1: the guest turns
+	 * stage 1 on and off, and only so the STE changes in one word.
+	 */
+	arm_smmu_make_s2_domain_ste(target, master, nested->vsmmu->parent,
+				    ats_enabled);
+	le64p_replace_bits(&target->data[2], nested->vsmmu->s2.vmid,
+			   STRTAB_STE_2_S2VMID);
+
+	/* A guest that faults without end gets merged events (IHI0070 5.2) */
+	target->data[1] |= cpu_to_le64(STRTAB_STE_1_MEV);
+
+	if (vste_cfg(nested->ste) == STRTAB_STE_0_CFG_BYPASS || !has_vsid)
+		return;
+
+	target->data[0] = nested->ste[0];
+	le64p_replace_bits(&target->data[0], STRTAB_STE_0_CFG_NESTED,
+			   STRTAB_STE_0_CFG);
+	target->data[1] |= nested->ste[1] &
+			   cpu_to_le64(VSTE_1_ALLOWED & ~STRTAB_STE_1_EATS &
+				       ~STRTAB_STE_1_S1STALLD);
+
+	/*
+	 * A stall that nobody answers would hold the transaction for ever, so
+	 * the guest decides only where the host is prepared to answer. Without
+	 * a choice in the hardware the bit must be 0 (IHI0070 5.2, S1STALLD).
+	 */
+	if (!(smmu->features & ARM_SMMU_FEAT_STALLS) ||
+	    smmu->features & ARM_SMMU_FEAT_STALL_FORCE)
+		s1stalld = 0;
+	else if (!master->stall_enabled)
+		s1stalld = STRTAB_STE_1_S1STALLD;
+	else
+		s1stalld = le64_to_cpu(nested->ste[1]) & STRTAB_STE_1_S1STALLD;
+	target->data[1] |= cpu_to_le64(s1stalld);
+}
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_make_nested_ste);
+
+/**
+ * arm_smmu_master_nestable - May a guest own stage 1 of a device?
+ * @master: The device
+ *
+ * Context: Any.
+ *
+ * Return: true if the SMMU has both stages and nothing that a guest writes into
+ * its tables can make the device's DMA miss the CPU's caches.
+ */
+bool arm_smmu_master_nestable(struct arm_smmu_master *master)
+{
+	struct arm_smmu_device *smmu = master->smmu;
+
+	return smmu->features & ARM_SMMU_FEAT_NESTING &&
+	       (smmu->features & ARM_SMMU_FEAT_S2FWB ||
+		arm_smmu_master_canwbs(master));
+}
+
+/**
+ * arm_smmu_nested_translates - Does a nested domain use a guest's tables?
+ * @domain: The nested domain
+ *
+ * Context: Any.
+ *
+ * Return: true unless the guest asked for bypass or abort.
+ */
+bool arm_smmu_nested_translates(struct iommu_domain *domain)
+{
+	return vste_cfg(to_smmu_nested_domain(domain)->ste) ==
+	       STRTAB_STE_0_CFG_S1_TRANS;
+}
+
+/**
+ * arm_smmu_attach_dev_nested - Attach a nested domain to a device
+ * @domain: The nested domain
+ * @dev: The device
+ *
+ * Context: Process context, may sleep; called under the lock of the iommufd
+ * group.
+ *
+ * Return: 0, -EINVAL if @dev is behind another SMMU or cannot have a guest's
+ * stage 1, -EBUSY while PASIDs of @dev are in use, -ENOMEM. On error the old
+ * domain stays attached.
+ */
+int arm_smmu_attach_dev_nested(struct iommu_domain *domain, struct device *dev)
+{
+	struct arm_smmu_nested_domain *nested = to_smmu_nested_domain(domain);
+	struct arm_smmu_master *master = dev_iommu_priv_get(dev);
+	struct arm_smmu_attach_state state = {
+		.master = master,
+		.old_domain = iommu_get_domain_for_dev(dev),
+		.ssid = IOMMU_NO_PASID,
+		.no_ats = !vste_ats(nested->ste),
+	};
+	struct arm_smmu_ste ste;
+	bool has_vsid;
+	u64 vsid;
+	int ret;
+
+	if (nested->vsmmu->smmu != master->smmu ||
+	    !arm_smmu_master_nestable(master))
+		return -EINVAL;
+	if (arm_smmu_ssids_in_use(&master->cd_table))
+		return -EBUSY;
+
+	/* Who must have a vDEVICE has one: the core saw to it and pins it */
+	has_vsid = !iommufd_viommu_find_virt_id(&nested->vsmmu->core, dev,
+						&vsid);
+
+	mutex_lock(&arm_smmu_asid_lock);
+	ret = arm_smmu_attach_prepare(&state, domain);
+	if (ret) {
+		mutex_unlock(&arm_smmu_asid_lock);
+		return ret;
+	}
+	arm_smmu_make_nested_ste(&ste, master, nested, has_vsid,
+				 state.ats_enabled);
+	arm_smmu_install_ste_for_dev(master, &ste);
+	arm_smmu_attach_commit(&state);
+	mutex_unlock(&arm_smmu_asid_lock);
+
+	/* The STE no longer points to the host's CDs */
+	arm_smmu_clear_cd(master, IOMMU_NO_PASID);
+	return 0;
+}
+
+/**
+ * arm_smmu_nested_leave - Take a device from under its group's nested domain
+ * @domain: The nested domain, which stays attached to the group
+ * @dev: The device; it keeps stage 2
+ *
+ * Context: Process context, may sleep; called under the lock of the iommufd
+ * group.
+ */
+void arm_smmu_nested_leave(struct iommu_domain *domain, struct device *dev)
+{
+	struct arm_smmu_nested_domain *nested = to_smmu_nested_domain(domain);
+	struct arm_smmu_master *master = dev_iommu_priv_get(dev);
+	struct arm_smmu_ste ste;
+
+	mutex_lock(&arm_smmu_asid_lock);
+	arm_smmu_make_nested_ste(&ste, master, nested, false,
+				 master->ats_enabled);
+	arm_smmu_install_ste_for_dev(master, &ste);
+	if (master->ats_enabled)
+		arm_smmu_atc_inv_master(master, IOMMU_NO_PASID);
+	mutex_unlock(&arm_smmu_asid_lock);
+}
+
+static void arm_smmu_domain_nested_free(struct iommu_domain *domain)
+{
+	kfree(to_smmu_nested_domain(domain));
+}
+
+static const struct iommu_domain_ops arm_smmu_nested_ops = {
+	.attach_dev = arm_smmu_attach_dev_nested,
+	.free = arm_smmu_domain_nested_free,
+};
+
+/**
+ * arm_vsmmu_alloc_domain_nested - Make a nested domain from a vSTE
+ * @viommu: The guest's SMMU
+ * @flags: 0
+ * @user_data: struct iommu_hwpt_arm_smmuv3
+ *
+ * Context: Process context, may sleep.
+ *
+ * Return: the domain, or an error pointer: -EOPNOTSUPP for flags, -EINVAL for data
+ * of another type or size, -EIO for a vSTE that asks for what is not the guest's,
+ * -EFAULT, -ENOMEM.
+ */
+struct iommu_domain *
+arm_vsmmu_alloc_domain_nested(struct iommufd_viommu *viommu, u32 flags,
+			      const struct iommu_user_data *user_data)
+{
+	struct arm_smmu_nested_domain *nested;
+	struct iommu_hwpt_arm_smmuv3 vste;
+	__le64 ste[2];
+	int ret;
+
+	if (flags)
+		return ERR_PTR(-EOPNOTSUPP);
+
+	ret = iommu_copy_struct_from_user(&vste, user_data,
+					  IOMMU_HWPT_DATA_ARM_SMMUV3, ste);
+	if (ret)
+		return ERR_PTR(ret);
+
+	ret = arm_smmu_vste_parse(&vste, ste);
+	if (ret)
+		return ERR_PTR(ret);
+
+	nested = kzalloc(sizeof(*nested), GFP_KERNEL_ACCOUNT);
+	if (!nested)
+		return ERR_PTR(-ENOMEM);
+
+	nested->domain.type = IOMMU_DOMAIN_NESTED;
+	nested->domain.ops = &arm_smmu_nested_ops;
+	nested->vsmmu = container_of(viommu, struct arm_vsmmu, core);
+	memcpy(nested->ste, ste, sizeof(ste));
+	return &nested->domain;
+}

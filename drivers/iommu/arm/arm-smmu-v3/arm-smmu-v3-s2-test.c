@@ -1,0 +1,614 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The VMIDs of a nest parent, and that a change of it reaches all of them
+ */
+#include <linux/completion.h>
+#include <linux/delay.h>
+#include <linux/io-pgtable.h>
+#include <linux/kthread.h>
+#include <uapi/linux/iommufd.h>
+
+#include "arm-smmu-v3-fake.h"
+#include "arm-smmu-v3-s2.h"
+
+/* IHI0070 4.4 and 4.5 */
+#define OP_NH_ALL	0x10
+#define OP_S12_VMALL	0x28
+#define OP_S2_IPA	0x2a
+#define OP_ATC_INV	0x40
+
+struct setup {
+	struct arm_smmu_fake *fake;
+	struct arm_smmu_fake_dev *dev;
+	struct arm_smmu_domain *parent;
+};
+
+static int try_alloc(struct setup *s, u32 flags, struct iommu_domain *parent)
+{
+	return PTR_ERR_OR_ZERO(arm_smmu_domain_alloc_user(&s->dev->dev, flags,
+							  parent, NULL));
+}
+
+static struct arm_smmu_domain *make_domain(struct kunit *test, u32 flags)
+{
+	struct setup *s = test->priv;
+	struct iommu_domain *domain =
+		arm_smmu_domain_alloc_user(&s->dev->dev, flags, NULL, NULL);
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, domain);
+	return to_smmu_domain(domain);
+}
+
+static int s2_test_init(struct kunit *test)
+{
+	struct setup *s = kunit_kzalloc(test, sizeof(*s), GFP_KERNEL);
+
+	if (!s)
+		return -ENOMEM;
+	test->priv = s;
+	s->fake = arm_smmu_fake_create(test, 4096);
+	s->dev = arm_smmu_fake_add_dev(test, s->fake, 8);
+	s->parent = make_domain(test, IOMMU_HWPT_ALLOC_NEST_PARENT);
+	arm_smmu_fake_forget(s->fake);
+	return 0;
+}
+
+static void free_domain(struct arm_smmu_domain *domain)
+{
+	domain->domain.ops->free(&domain->domain);
+}
+
+/* At the end of each test: all VMIDs are back */
+static void free_all(struct kunit *test)
+{
+	struct setup *s = test->priv;
+
+	KUNIT_EXPECT_TRUE(test, list_empty(&s->parent->nest->users));
+	free_domain(s->parent);
+	KUNIT_EXPECT_TRUE(test, ida_is_empty(&s->fake->smmu.vmid_map));
+}
+
+static u8 cmd_op(const struct arm_smmu_fake_cmd *c)
+{
+	return c->cmd[0] & 0xff;
+}
+
+static u16 cmd_vmid(const struct arm_smmu_fake_cmd *c)
+{
+	return c->cmd[0] >> 32 & 0xffff;
+}
+
+static bool on_list(struct arm_smmu_domain *parent,
+		    struct arm_smmu_s2_user *user)
+{
+	struct arm_smmu_s2_user *pos;
+
+	list_for_each_entry(pos, &parent->nest->users, node)
+		if (pos == user)
+			return true;
+	return false;
+}
+
+/*
+ * Lifecycle
+ */
+
+static void s2_test_vmids(struct kunit *test)
+{
+	struct arm_smmu_s2_user *users, none;
+	struct setup *s = test->priv;
+	DECLARE_BITMAP(seen, 256) = {};
+	unsigned int i;
+	u16 vmid;
+
+	users = kunit_kcalloc(test, 254, sizeof(*users), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, users);
+
+	/* 0 is the host's, one is the parent's own */
+	__set_bit(0, seen);
+	KUNIT_EXPECT_NE(test, s->parent->s2_cfg.vmid, 0);
+	__set_bit(s->parent->s2_cfg.vmid, seen);
+
+	for (i = 0; i < 254; i++) {
+		KUNIT_ASSERT_EQ(test, 0,
+				arm_smmu_s2_user_add(s->parent, &s->fake->smmu,
+						     &users[i]));
+		KUNIT_ASSERT_LT(test, users[i].vmid, 256);
+		KUNIT_EXPECT_FALSE(test, __test_and_set_bit(users[i].vmid,
+							    seen));
+		KUNIT_EXPECT_TRUE(test, on_list(s->parent, &users[i]));
+	}
+	KUNIT_EXPECT_EQ(test, -ENOSPC,
+			arm_smmu_s2_user_add(s->parent, &s->fake->smmu, &none));
+	KUNIT_EXPECT_EQ(test, list_count_nodes(&s->parent->nest->users), 254);
+	KUNIT_EXPECT_EQ(test, s->fake->num, 0);
+
+	/* The one that comes back is the one that is there to have */
+	vmid = users[100].vmid;
+	arm_smmu_s2_user_remove(s->parent, &users[100]);
+	KUNIT_EXPECT_FALSE(test, on_list(s->parent, &users[100]));
+	KUNIT_EXPECT_EQ(test, 0,
+			arm_smmu_s2_user_add(s->parent, &s->fake->smmu,
+					     &users[100]));
+	KUNIT_EXPECT_EQ(test, users[100].vmid, vmid);
+
+	for (i = 0; i < 254; i++)
+		arm_smmu_s2_user_remove(s->parent, &users[i]);
+	KUNIT_EXPECT_EQ(test, s->fake->num, 255);
+	free_all(test);
+}
+
+/* More than 8 bits of a VMID are used, and all of them are invalidated */
+static void s2_test_wide_vmids(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	struct arm_smmu_s2_user *users;
+	unsigned int i, num = 300;
+
+	users = kunit_kcalloc(test, num, sizeof(*users), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, users);
+	s->fake->smmu.vmid_bits = 16;
+	for (i = 0; i < num; i++)
+		KUNIT_ASSERT_EQ(test, 0,
+				arm_smmu_s2_user_add(s->parent, &s->fake->smmu,
+						     &users[i]));
+	KUNIT_EXPECT_GT(test, users[num - 1].vmid, 255);
+	for (i = 0; i < num; i++) {
+		arm_smmu_fake_forget(s->fake);
+		arm_smmu_s2_user_remove(s->parent, &users[i]);
+		KUNIT_EXPECT_EQ(test, cmd_vmid(&s->fake->log[0]),
+				users[i].vmid);
+	}
+	free_all(test);
+}
+
+struct removal {
+	struct arm_smmu_domain *parent;
+	struct arm_smmu_s2_user user;
+	struct kunit *test;
+	struct completion issued;
+	struct completion done;
+	bool was_free;
+	bool was_off_list;
+};
+
+static int on_removal(struct arm_smmu_fake *fake, u64 *cmds, int n)
+{
+	struct removal *r = fake->priv;
+
+	r->was_free = arm_smmu_fake_vmid_free(fake, r->user.vmid);
+	r->was_off_list = !on_list(r->parent, &r->user);
+	complete(&r->issued);
+	return 0;
+}
+
+static int remove_thread(void *data)
+{
+	struct removal *r = data;
+
+	current->kunit_test = r->test;
+	arm_smmu_s2_user_remove(r->parent, &r->user);
+	current->kunit_test = NULL;
+	complete(&r->done);
+	return 0;
+}
+
+/*
+ * First invalidated, then off the list, then free. Between the last two nothing can
+ * be seen, so another thread hangs there.
+ */
+static void s2_test_remove_order(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	struct task_struct *task;
+	struct removal *r;
+	unsigned int i;
+
+	r = kunit_kzalloc(test, sizeof(*r), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, r);
+	r->parent = s->parent;
+	r->test = test;
+	init_completion(&r->issued);
+	init_completion(&r->done);
+	KUNIT_ASSERT_EQ(test, 0,
+			arm_smmu_s2_user_add(s->parent, &s->fake->smmu,
+					     &r->user));
+	s->fake->on_issue = on_removal;
+	s->fake->priv = r;
+
+	task = kthread_create(remove_thread, r, "s2_test_remove");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
+	get_task_struct(task);
+	down_read(&s->parent->nest->lock);
+	wake_up_process(task);
+	KUNIT_EXPECT_NE(test, 0, wait_for_completion_timeout(&r->issued, 10 * HZ));
+	for (i = 0; i < 1000; i++) {
+		if (READ_ONCE(task->__state) & TASK_UNINTERRUPTIBLE)
+			break;
+		usleep_range(1000, 2000);
+	}
+	KUNIT_EXPECT_FALSE(test, completion_done(&r->done));
+	KUNIT_EXPECT_FALSE(test, arm_smmu_fake_vmid_free(s->fake,
+							 r->user.vmid));
+	KUNIT_EXPECT_TRUE(test, on_list(s->parent, &r->user));
+	up_read(&s->parent->nest->lock);
+	wait_for_completion(&r->done);
+	put_task_struct(task);
+	s->fake->on_issue = NULL;
+
+	KUNIT_EXPECT_FALSE(test, r->was_free);
+	KUNIT_EXPECT_FALSE(test, r->was_off_list);
+	KUNIT_EXPECT_TRUE(test, arm_smmu_fake_vmid_free(s->fake, r->user.vmid));
+	KUNIT_EXPECT_FALSE(test, on_list(s->parent, &r->user));
+
+	KUNIT_ASSERT_EQ(test, s->fake->num, 1);
+	KUNIT_EXPECT_EQ(test, s->fake->log[0].cmd[0],
+			OP_S12_VMALL | (u64)r->user.vmid << 32);
+	KUNIT_EXPECT_EQ(test, s->fake->log[0].cmd[1], 0);
+	KUNIT_EXPECT_TRUE(test, s->fake->log[0].synced);
+	free_all(test);
+}
+
+/*
+ * Changes of the tables
+ */
+
+/* Index of the first command after @from that has @op, and @vmid if not 0 */
+static unsigned int find(struct arm_smmu_fake *fake, unsigned int from, u8 op,
+			 u16 vmid)
+{
+	for (; from < fake->num; from++)
+		if (cmd_op(&fake->log[from]) == op &&
+		    (!vmid || cmd_vmid(&fake->log[from]) == vmid))
+			break;
+	return from;
+}
+
+static bool completed_before(struct arm_smmu_fake *fake, unsigned int cmd,
+			     unsigned int next)
+{
+	for (; cmd < next; cmd++)
+		if (fake->log[cmd].synced)
+			return true;
+	return false;
+}
+
+/* A change of entries that map @granule each, or of a table of them */
+struct change {
+	u64 iova;
+	u64 size;
+	u64 granule;
+	bool leaf;
+};
+
+/* TLBI_S2_IPA for all of the range and no more, and complete before @next */
+static void expect_ipa(struct kunit *test, u16 vmid,
+		       const struct change *change, unsigned int next)
+{
+	struct setup *s = test->priv;
+	struct arm_smmu_fake *fake = s->fake;
+	u64 end = change->iova + change->size;
+	u64 iova = change->iova;
+	unsigned int i;
+
+	for (i = find(fake, 0, OP_S2_IPA, vmid); i < fake->num;
+	     i = find(fake, i + 1, OP_S2_IPA, vmid)) {
+		const u64 *cmd = fake->log[i].cmd;
+		u64 span = change->granule;
+
+		KUNIT_EXPECT_TRUE(test, completed_before(fake, i, next));
+		KUNIT_EXPECT_EQ(test, cmd[1] & 1, change->leaf);
+		KUNIT_EXPECT_EQ(test, cmd[1] & 0x000ffffffffff000ULL, iova);
+		if (cmd[1] >> 10 & 3)
+			span = ((cmd[0] >> 12 & 31) + 1) * SZ_4K
+			       << (cmd[0] >> 20 & 31);
+		iova += span;
+	}
+	KUNIT_EXPECT_EQ_MSG(test, iova, end, "VMID %u", vmid);
+}
+
+static void expect_reaches_all(struct kunit *test,
+			       struct arm_smmu_s2_user *users, unsigned int num,
+			       const struct change *change)
+{
+	struct setup *s = test->priv;
+	struct arm_smmu_fake *fake = s->fake;
+	unsigned int first_nh = find(fake, 0, OP_NH_ALL, 0);
+	unsigned int first_atc = find(fake, 0, OP_ATC_INV, 0);
+	unsigned int i, nh, last_ipa = 0;
+
+	for (i = 0; i < fake->num; i++)
+		if (cmd_op(&fake->log[i]) == OP_S2_IPA)
+			last_ipa = i;
+	KUNIT_EXPECT_LT(test, last_ipa, first_nh);
+	if (!num)
+		KUNIT_EXPECT_EQ(test, first_nh, fake->num);
+
+	expect_ipa(test, s->parent->s2_cfg.vmid, change, first_nh);
+	for (i = 0; i < num; i++) {
+		expect_ipa(test, users[i].vmid, change, first_nh);
+
+		nh = find(fake, 0, OP_NH_ALL, users[i].vmid);
+		KUNIT_EXPECT_LT_MSG(test, nh, fake->num, "VMID %u",
+				    users[i].vmid);
+		KUNIT_EXPECT_TRUE(test, completed_before(fake, nh, first_atc));
+	}
+}
+
+static void map_pages(struct kunit *test, u64 iova, size_t count)
+{
+	struct setup *s = test->priv;
+	struct iommu_domain *domain = &s->parent->domain;
+	size_t mapped = 0;
+
+	KUNIT_ASSERT_EQ(test, 0,
+			domain->ops->map_pages(domain, iova, 0x80000000, SZ_4K,
+					       count, IOMMU_READ | IOMMU_WRITE,
+					       GFP_KERNEL, &mapped));
+	KUNIT_ASSERT_EQ(test, mapped, SZ_4K * count);
+	arm_smmu_fake_forget(s->fake);
+}
+
+/* Unmap pages one by one, or as the block that they fill */
+static void unmap_pages(struct kunit *test, struct arm_smmu_s2_user *users,
+			unsigned int num, u64 iova, size_t count, bool block)
+{
+	struct setup *s = test->priv;
+	struct iommu_domain *domain = &s->parent->domain;
+	size_t size = SZ_4K * count;
+	struct change change = {
+		.iova = iova,
+		.size = size,
+		.granule = SZ_4K,
+	};
+	struct iommu_iotlb_gather gather;
+
+	map_pages(test, iova, count);
+	iommu_iotlb_gather_init(&gather);
+	KUNIT_EXPECT_EQ(test, size,
+			domain->ops->unmap_pages(domain, iova,
+						 block ? size : SZ_4K,
+						 block ? 1 : count, &gather));
+	/* The table under the block is freed, so nobody may walk it any more */
+	if (block)
+		expect_reaches_all(test, users, num, &change);
+	arm_smmu_fake_forget(s->fake);
+	domain->ops->iotlb_sync(domain, &gather);
+	change.leaf = true;
+	change.granule = block ? size : SZ_4K;
+	expect_reaches_all(test, users, num, &change);
+}
+
+struct range_case {
+	const char *name;
+	bool ril;
+	u64 iova;
+	size_t count;
+	bool block;
+};
+
+static const struct range_case range_cases[] = {
+	{ "a page", false, 0x12345000, 1 },
+	{ "a page by RIL", true, 0x12345000, 1 },
+	{ "many pages", false, 0x40000000, 100 },
+	{ "many pages by RIL", true, 0x40003000, 301 },
+	{ "more than a batch", false, 0x7f00000, 200 },
+	{ "a full table by RIL", true, 0x200000, 512 },
+	{ "the table itself", false, 0x600000, 512, true },
+	{ "the table itself by RIL", true, 0x600000, 512, true },
+};
+
+static void range_case_desc(const struct range_case *c, char *desc)
+{
+	strscpy(desc, c->name, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(range_case, range_cases, range_case_desc);
+
+static void s2_test_unmap(struct kunit *test)
+{
+	const struct range_case *c = test->param_value;
+	struct arm_smmu_s2_user users[3];
+	struct setup *s = test->priv;
+	unsigned int i;
+
+	if (c->ril)
+		s->fake->smmu.features |= ARM_SMMU_FEAT_RANGE_INV;
+
+	/* Nobody else yet */
+	unmap_pages(test, users, 0, c->iova, c->count, c->block);
+
+	for (i = 0; i < ARRAY_SIZE(users); i++)
+		KUNIT_ASSERT_EQ(test, 0,
+				arm_smmu_s2_user_add(s->parent, &s->fake->smmu,
+						     &users[i]));
+	unmap_pages(test, users, 3, c->iova, c->count, c->block);
+
+	/* One has gone */
+	arm_smmu_s2_user_remove(s->parent, &users[2]);
+	unmap_pages(test, users, 2, c->iova, c->count, c->block);
+	KUNIT_EXPECT_EQ(test, s->fake->num,
+			find(s->fake, 0, OP_NH_ALL, users[2].vmid));
+	KUNIT_EXPECT_EQ(test, s->fake->num,
+			find(s->fake, 0, OP_S2_IPA, users[2].vmid));
+
+	arm_smmu_s2_user_remove(s->parent, &users[1]);
+	arm_smmu_s2_user_remove(s->parent, &users[0]);
+	free_all(test);
+}
+
+static void s2_test_flush_all(struct kunit *test)
+{
+	struct arm_smmu_s2_user users[3];
+	struct setup *s = test->priv;
+	struct iommu_domain *domain = &s->parent->domain;
+	unsigned int i, at;
+
+	for (i = 0; i < ARRAY_SIZE(users); i++)
+		KUNIT_ASSERT_EQ(test, 0,
+				arm_smmu_s2_user_add(s->parent, &s->fake->smmu,
+						     &users[i]));
+	arm_smmu_fake_forget(s->fake);
+	domain->ops->flush_iotlb_all(domain);
+
+	KUNIT_EXPECT_EQ(test, s->fake->num, 4);
+	at = find(s->fake, 0, OP_S12_VMALL, s->parent->s2_cfg.vmid);
+	KUNIT_EXPECT_TRUE(test, completed_before(s->fake, at, s->fake->num));
+	for (i = 0; i < ARRAY_SIZE(users); i++) {
+		at = find(s->fake, 0, OP_S12_VMALL, users[i].vmid);
+		KUNIT_EXPECT_TRUE(test,
+				  completed_before(s->fake, at, s->fake->num));
+	}
+
+	for (i = 0; i < ARRAY_SIZE(users); i++)
+		arm_smmu_s2_user_remove(s->parent, &users[i]);
+	free_all(test);
+}
+
+/* An ATC under stage 1 holds VAs: an IPA says nothing about what to drop */
+static void s2_test_atc(struct kunit *test)
+{
+	struct arm_smmu_master_domain nested = { .nested = true };
+	struct arm_smmu_master_domain plain = {};
+	struct arm_smmu_master_domain off = { .nested = true };
+	struct arm_smmu_s2_user users[2];
+	struct arm_smmu_fake_dev *dev;
+	struct setup *s = test->priv;
+	unsigned int i, at;
+
+	s->fake->smmu.features |= ARM_SMMU_FEAT_ATS;
+	dev = arm_smmu_fake_add_dev(test, s->fake, 0x111);
+	dev->master.ats_enabled = true;
+	dev->master.num_streams = 2;
+	nested.master = &dev->master;
+	dev = arm_smmu_fake_add_dev(test, s->fake, 0x222);
+	dev->master.ats_enabled = true;
+	plain.master = &dev->master;
+	dev = arm_smmu_fake_add_dev(test, s->fake, 0x333);
+	off.master = &dev->master;
+	list_add(&nested.devices_elm, &s->parent->devices);
+	list_add(&plain.devices_elm, &s->parent->devices);
+	list_add(&off.devices_elm, &s->parent->devices);
+	atomic_set(&s->parent->nr_ats_masters, 2);
+
+	for (i = 0; i < ARRAY_SIZE(users); i++)
+		KUNIT_ASSERT_EQ(test, 0,
+				arm_smmu_s2_user_add(s->parent, &s->fake->smmu,
+						     &users[i]));
+	unmap_pages(test, users, 2, 0x12340000, 16, false);
+
+	/* ATC commands are last: the TLBs can't refill an ATC any more */
+	at = find(s->fake, 0, OP_ATC_INV, 0);
+	KUNIT_ASSERT_EQ(test, at, s->fake->num - 3);
+	KUNIT_EXPECT_TRUE(test, s->fake->log[s->fake->num - 1].synced);
+	for (; at < s->fake->num; at++) {
+		const u64 *cmd = s->fake->log[at].cmd;
+
+		switch (cmd[0]) {
+		case 0x11100000040ULL:
+		case 0x11200000040ULL:
+			/* Everything */
+			KUNIT_EXPECT_EQ(test, cmd[1], 52);
+			break;
+		case 0x22200000040ULL:
+			/* 16 pages */
+			KUNIT_EXPECT_EQ(test, cmd[1], 0x12340004);
+			break;
+		default:
+			KUNIT_FAIL(test, "%016llx", cmd[0]);
+			break;
+		}
+	}
+
+	for (i = 0; i < ARRAY_SIZE(users); i++)
+		arm_smmu_s2_user_remove(s->parent, &users[i]);
+	INIT_LIST_HEAD(&s->parent->devices);
+	atomic_set(&s->parent->nr_ats_masters, 0);
+	free_all(test);
+}
+
+/*
+ * What becomes a nest parent
+ */
+
+static void s2_test_alloc(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	struct arm_smmu_domain *domain;
+	unsigned long quirks;
+
+	KUNIT_EXPECT_EQ(test, (int)s->parent->stage, (int)ARM_SMMU_DOMAIN_S2);
+	quirks = io_pgtable_ops_to_pgtable(s->parent->pgtbl_ops)->cfg.quirks;
+	KUNIT_EXPECT_TRUE(test, quirks & IO_PGTABLE_QUIRK_ARM_S2FWB);
+
+	/* Without FWB in the SMMU not in the tables */
+	s->fake->smmu.features &= ~ARM_SMMU_FEAT_S2FWB;
+	domain = make_domain(test, IOMMU_HWPT_ALLOC_NEST_PARENT);
+	quirks = io_pgtable_ops_to_pgtable(domain->pgtbl_ops)->cfg.quirks;
+	KUNIT_EXPECT_FALSE(test, quirks & IO_PGTABLE_QUIRK_ARM_S2FWB);
+	KUNIT_EXPECT_NE(test, domain->s2_cfg.vmid, s->parent->s2_cfg.vmid);
+	free_domain(domain);
+
+	/* An ordinary one stays what it was */
+	domain = make_domain(test, 0);
+	KUNIT_EXPECT_NULL(test, domain->nest);
+	KUNIT_EXPECT_EQ(test, (int)domain->stage, (int)ARM_SMMU_DOMAIN_S1);
+	free_domain(domain);
+
+	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP,
+			try_alloc(s, IOMMU_HWPT_ALLOC_NEST_PARENT |
+				     IOMMU_HWPT_ALLOC_DIRTY_TRACKING, NULL));
+	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP,
+			try_alloc(s, IOMMU_HWPT_ALLOC_NEST_PARENT |
+				     IOMMU_HWPT_FAULT_ID_VALID, NULL));
+	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP,
+			try_alloc(s, IOMMU_HWPT_ALLOC_NEST_PARENT,
+				  &s->parent->domain));
+	s->fake->smmu.features &= ~ARM_SMMU_FEAT_NESTING;
+	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP,
+			try_alloc(s, IOMMU_HWPT_ALLOC_NEST_PARENT, NULL));
+	free_all(test);
+}
+
+static void s2_test_alloc_no_vmid(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	struct arm_smmu_s2_user *users;
+	unsigned int i;
+
+	users = kunit_kcalloc(test, 254, sizeof(*users), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, users);
+	for (i = 0; i < 254; i++)
+		KUNIT_ASSERT_EQ(test, 0,
+				arm_smmu_s2_user_add(s->parent, &s->fake->smmu,
+						     &users[i]));
+	KUNIT_EXPECT_EQ(test, -ENOSPC,
+			try_alloc(s, IOMMU_HWPT_ALLOC_NEST_PARENT, NULL));
+	for (i = 0; i < 254; i++)
+		arm_smmu_s2_user_remove(s->parent, &users[i]);
+	free_all(test);
+}
+
+static struct kunit_case s2_test_cases[] = {
+	KUNIT_CASE(s2_test_vmids),
+	KUNIT_CASE(s2_test_wide_vmids),
+	KUNIT_CASE(s2_test_remove_order),
+	KUNIT_CASE_PARAM(s2_test_unmap, range_case_gen_params),
+	KUNIT_CASE(s2_test_flush_all),
+	KUNIT_CASE(s2_test_atc),
+	KUNIT_CASE(s2_test_alloc),
+	KUNIT_CASE(s2_test_alloc_no_vmid),
+	{},
+};
+
+static struct kunit_suite s2_test_suite = {
+	.name = "arm-smmu-v3-s2",
+	.init = s2_test_init,
+	.test_cases = s2_test_cases,
+};
+
+kunit_test_suite(s2_test_suite);
+
+MODULE_IMPORT_NS(EXPORTED_FOR_KUNIT_TESTING);
+MODULE_DESCRIPTION("KUnit tests of nest parents on arm-smmu-v3");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Commands that a guest asks the host to issue
+ *
+ * They end up on the command queue that all devices of the SMMU share, and an
+ * illegal one halts that queue (IHI0070 4.1.3). So a command passes only if its
+ * opcode is in the table below, and every bit that is set in it belongs to a
+ * field which that opcode has and this SMMU implements.
+ *
+ * Nothing here touches hardware or memory besides its arguments.
+ */
+#include <kunit/visibility.h>
+#include <linux/nospec.h>
+#include <linux/sizes.h>
+
+#include "arm-smmu-v3-vcmd.h"
+
+struct arm_smmu_vcmd_op {
+	u8 opcode;
+	u8 kind;
+	/* Fields on an SMMU that implements all of them */
+	u64 fields[CMDQ_ENT_DWORDS];
+};
+
+#define TLBI_0_RANGE	(CMDQ_TLBI_0_NUM | CMDQ_TLBI_0_SCALE)
+#define TLBI_1_RANGE	(CMDQ_TLBI_1_TTL | CMDQ_TLBI_1_TG)
+
+/* IHI0070 4.3 (CFGI), 4.4 (TLBI), 4.5 (ATC_INV). SSec is never allowed. */
+static const struct arm_smmu_vcmd_op arm_smmu_vcmd_ops[] = {
+	{
+		.opcode = CMDQ_OP_CFGI_CD,
+		.kind = ARM_SMMU_VCMD_SID,
+		.fields = { CMDQ_CFGI_0_SSID | CMDQ_CFGI_0_SID,
+			    CMDQ_CFGI_1_LEAF },
+	}, {
+		.opcode = CMDQ_OP_CFGI_CD_ALL,
+		.kind = ARM_SMMU_VCMD_SID,
+		.fields = { CMDQ_CFGI_0_SID, 0 },
+	}, {
+		.opcode = CMDQ_OP_TLBI_NH_ALL,
+		.kind = ARM_SMMU_VCMD_VMID,
+		.fields = { CMDQ_TLBI_0_VMID, 0 },
+	}, {
+		.opcode = CMDQ_OP_TLBI_NH_ASID,
+		.kind = ARM_SMMU_VCMD_VMID,
+		.fields = { CMDQ_TLBI_0_VMID | CMDQ_TLBI_0_ASID, 0 },
+	}, {
+		.opcode = CMDQ_OP_TLBI_NH_VA,
+		.kind = ARM_SMMU_VCMD_RANGE,
+		.fields = { TLBI_0_RANGE | CMDQ_TLBI_0_VMID | CMDQ_TLBI_0_ASID,
+			    CMDQ_TLBI_1_LEAF | TLBI_1_RANGE |
+			    CMDQ_TLBI_1_VA_MASK },
+	}, {
+		.opcode = CMDQ_OP_TLBI_NH_VAA,
+		.kind = ARM_SMMU_VCMD_RANGE,
+		.fields = { TLBI_0_RANGE | CMDQ_TLBI_0_VMID,
+			    CMDQ_TLBI_1_LEAF | TLBI_1_RANGE |
+			    CMDQ_TLBI_1_VA_MASK },
+	}, {
+		.opcode = CMDQ_OP_TLBI_NSNH_ALL,
+		.kind = ARM_SMMU_VCMD_NSNH,
+	}, {
+		.opcode = CMDQ_OP_ATC_INV,
+		.kind = ARM_SMMU_VCMD_ATC,
+		.fields = { CMDQ_0_SSV | CMDQ_ATC_0_GLOBAL | CMDQ_ATC_0_SSID |
+			    CMDQ_ATC_0_SID,
+			    CMDQ_ATC_1_SIZE | CMDQ_ATC_1_ADDR_MASK },
+	},
+};
+
+/**
+ * arm_smmu_vcmd_init_rules - Work out the command set of a vSMMU
+ * @rules: Where to put it
+ * @caps: What the physical SMMU implements
+ *
+ * Context: Any.
+ */
+void arm_smmu_vcmd_init_rules(struct arm_smmu_vcmd_rules *rules,
+			      const struct arm_smmu_vcmd_caps *caps)
+{
+	u64 ssid = 0;
+	unsigned int i;
+
+	if (caps->ssid_bits)
+		ssid = GENMASK_ULL(11 + caps->ssid_bits, 12);
+
+	memset(rules, 0, sizeof(*rules));
+	rules->pgsize_bitmap = caps->pgsize_bitmap;
+	rules->ds = caps->ds;
+
+	for (i = 0; i < ARRAY_SIZE(arm_smmu_vcmd_ops); i++) {
+		const struct arm_smmu_vcmd_op *op = &arm_smmu_vcmd_ops[i];
+		struct arm_smmu_vcmd_rule *rule = &rules->rule[op->opcode];
+		u64 missing[CMDQ_ENT_DWORDS] = {};
+
+		switch (op->kind) {
+		case ARM_SMMU_VCMD_ATC:
+			if (!caps->ats)
+				continue;
+			if (!caps->ssid_bits)
+				missing[0] |= CMDQ_0_SSV | CMDQ_ATC_0_GLOBAL;
+			missing[0] |= CMDQ_ATC_0_SSID & ~ssid;
+			break;
+		case ARM_SMMU_VCMD_SID:
+			missing[0] |= CMDQ_CFGI_0_SSID & ~ssid;
+			break;
+		case ARM_SMMU_VCMD_RANGE:
+			if (!caps->ril) {
+				missing[0] |= TLBI_0_RANGE;
+				missing[1] |= TLBI_1_RANGE;
+			}
+			fallthrough;
+		case ARM_SMMU_VCMD_VMID:
+			missing[0] |= CMDQ_TLBI_0_ASID &
+				      ~GENMASK_ULL(47 + caps->asid_bits, 48);
+			break;
+		}
+
+		rule->kind = op->kind;
+		rule->allowed[0] = op->opcode | (op->fields[0] & ~missing[0]);
+		rule->allowed[1] = op->fields[1] & ~missing[1];
+	}
+}
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_vcmd_init_rules);
+
+/*
+ * IHI0070 4.4.1.1: TG 0 means that there is neither a range nor a level hint.
+ * With TG, a NUM, SCALE and TTL of 0 together are reserved, and so is a TTL of 1
+ * with 16 KiB granules where level 1 has no blocks.
+ */
+static bool arm_smmu_vcmd_range_ok(const struct arm_smmu_vcmd_rules *rules,
+				   const u64 *cmd)
+{
+	u64 range = cmd[0] & TLBI_0_RANGE;
+	u64 ttl = FIELD_GET(CMDQ_TLBI_1_TTL, cmd[1]);
+
+	switch (FIELD_GET(CMDQ_TLBI_1_TG, cmd[1])) {
+	case 0:
+		return !range && !ttl;
+	case 1:
+		return rules->pgsize_bitmap & SZ_4K && (range || ttl);
+	case 2:
+		return rules->pgsize_bitmap & SZ_16K && (range || ttl) &&
+		       (ttl != 1 || rules->ds);
+	default:
+		return rules->pgsize_bitmap & SZ_64K && (range || ttl);
+	}
+}
+
+/**
+ * arm_smmu_vcmd_translate - Make a guest's command one for the physical SMMU
+ * @rules: The command set of the guest's vSMMU
+ * @cmd: The command in CPU byte order. If it is accepted it comes back for the
+ *       guest's VMID; the vSID of a command that has one is left in it.
+ * @vmid: The guest's VMID
+ *
+ * Context: Any.
+ *
+ * Return: ARM_SMMU_VCMD_REFUSED if the command must not be issued,
+ * ARM_SMMU_VCMD_SID or ARM_SMMU_VCMD_ATC if the caller still has to replace the
+ * vSID, and any other kind if the command is ready.
+ */
+enum arm_smmu_vcmd_kind
+arm_smmu_vcmd_translate(const struct arm_smmu_vcmd_rules *rules, u64 *cmd,
+			u16 vmid)
+{
+	u8 opcode = FIELD_GET(CMDQ_0_OP, cmd[0]);
+	const struct arm_smmu_vcmd_rule *rule;
+
+	if (opcode >= ARRAY_SIZE(rules->rule))
+		return ARM_SMMU_VCMD_REFUSED;
+
+	opcode = array_index_nospec(opcode, ARRAY_SIZE(rules->rule));
+	rule = &rules->rule[opcode];
+	if (cmd[0] & ~rule->allowed[0] || cmd[1] & ~rule->allowed[1])
+		return ARM_SMMU_VCMD_REFUSED;
+
+	switch (rule->kind) {
+	case ARM_SMMU_VCMD_NSNH:
+		/* The guest must not reach further than its own VMID */
+		u64p_replace_bits(&cmd[0], CMDQ_OP_TLBI_NH_ALL, CMDQ_0_OP);
+		break;
+	case ARM_SMMU_VCMD_RANGE:
+		if (!arm_smmu_vcmd_range_ok(rules, cmd))
+			return ARM_SMMU_VCMD_REFUSED;
+		break;
+	case ARM_SMMU_VCMD_ATC:
+		if (FIELD_GET(CMDQ_ATC_1_SIZE, cmd[1]) > ATC_INV_SIZE_ALL)
+			return ARM_SMMU_VCMD_REFUSED;
+		return rule->kind;
+	case ARM_SMMU_VCMD_VMID:
+		break;
+	default:
+		return rule->kind;
+	}
+
+	u64p_replace_bits(&cmd[0], vmid, CMDQ_TLBI_0_VMID);
+	return rule->kind;
+}
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_vcmd_translate);

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The part of iommufd that IOMMU drivers call. It is built in even if iommufd
+ * is a module, because drivers are.
+ */
+#include <linux/iommufd_viommu.h>
+#include <linux/uaccess.h>
+
+/**
+ * iommufd_viommu_find_dev - Find the device that has a virtual ID
+ * @viommu: vIOMMU to look in
+ * @virt_id: The ID that the VM uses, e.g. a vSID
+ *
+ * Context: Any. The caller holds the lock of @viommu->vdevs; the device stays
+ * bound, and its vDEVICE stays in place, until the caller drops it.
+ *
+ * Return: the device, or NULL if no device has @virt_id.
+ */
+struct device *iommufd_viommu_find_dev(struct iommufd_viommu *viommu,
+				       u64 virt_id)
+{
+	struct iommufd_vdevice *vdev;
+
+	lockdep_assert_held(&viommu->vdevs.xa_lock);
+
+	if (virt_id > ULONG_MAX)
+		return NULL;
+	vdev = xa_load(&viommu->vdevs, virt_id);
+	return vdev ? vdev->dev : NULL;
+}
+EXPORT_SYMBOL_NS_GPL(iommufd_viommu_find_dev, IOMMUFD);
+
+/**
+ * iommufd_viommu_find_virt_id - Find the virtual ID of a device
+ * @viommu: vIOMMU to look in
+ * @dev: Physical device
+ * @virt_id: Where to put the ID
+ *
+ * Walks all vDEVICEs of @viommu: meant for attach, not for a hot path. The answer
+ * stays true while the vDEVICE is pinned or the caller is inside attach_dev or
+ * another operation that the core calls under the lock of the iommufd group.
+ *
+ * Context: Process context; takes the lock of @viommu->vdevs.
+ *
+ * Return: 0, or -ENOENT if @dev has no vDEVICE on @viommu.
+ */
+int iommufd_viommu_find_virt_id(struct iommufd_viommu *viommu,
+				struct device *dev, u64 *virt_id)
+{
+	struct iommufd_vdevice *vdev;
+	unsigned long index;
+	int rc = -ENOENT;
+
+	xa_lock(&viommu->vdevs);
+	xa_for_each(&viommu->vdevs, index, vdev) {
+		if (vdev->dev == dev) {
+			*virt_id = vdev->virt_id;
+			rc = 0;
+			break;
+		}
+	}
+	xa_unlock(&viommu->vdevs);
+	return rc;
+}
+EXPORT_SYMBOL_NS_GPL(iommufd_viommu_find_virt_id, IOMMUFD);
+
+/**
+ * iommufd_data_to_user - Answer a request that came with driver specific data
+ * @user_data: The request's data
+ * @src: What to write over it
+ * @type: Type of @src; must be the type of @user_data
+ * @len: Bytes of @src; what does not fit into the user's structure is left out
+ *
+ * Context: Process context, may fault.
+ *
+ * Return: 0, -EINVAL if the type is another one, -EFAULT if user space took the
+ * memory away.
+ */
+int iommufd_data_to_user(const struct iommu_user_data *user_data,
+			 const void *src, unsigned int type, size_t len)
+{
+	if (user_data->type != type)
+		return -EINVAL;
+	if (copy_to_user(user_data->uptr, src, min(len, user_data->len)))
+		return -EFAULT;
+	return 0;
+}
+EXPORT_SYMBOL_NS_GPL(iommufd_data_to_user, IOMMUFD);
+
+/**
+ * iommufd_read_entries - Copy a block of entries from a user space array
+ * @array: The array; its entry_len is at least @size
+ * @first: Index of the first entry
+ * @num: How many, at least 1; @first + @num is at most @array->entry_num
+ * @dst: Room for @num structures of @size bytes
+ * @size: Bytes of the structure that the driver knows
+ * @err: Set if fewer than @num entries were read, to what is wrong with the next
+ *       one: -EFAULT, or -E2BIG if it has non-zero bytes past @size
+ *
+ * Context: Process context, may fault.
+ *
+ * Return: how many entries were read.
+ */
+u32 iommufd_read_entries(const struct iommu_user_data_array *array, u32 first,
+			 u32 num, void *dst, size_t size, int *err)
+{
+	const void __user *src = array->uptr + array->entry_len * first;
+	u32 i;
+
+	if (likely(array->entry_len == size) &&
+	    likely(!copy_from_user(dst, src, size * num)))
+		return num;
+
+	/* One by one, so that all in front of the bad one get executed */
+	for (i = 0; i < num; i++) {
+		int rc = copy_struct_from_user(dst, size, src,
+					       array->entry_len);
+
+		if (rc) {
+			*err = rc;
+			break;
+		}
+		src += array->entry_len;
+		dst += size;
+	}
+	return i;
+}
+EXPORT_SYMBOL_NS_GPL(iommufd_read_entries, IOMMUFD);

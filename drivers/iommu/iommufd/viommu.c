@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * vIOMMU: a slice of a physical IOMMU that a VM owns
+ *
+ * The object is as large as the IOMMU driver wants it, so that the driver keeps
+ * what it needs for the VM around the core's structure. It holds its nest parent
+ * until it is destroyed, and everything that is made from it holds the vIOMMU.
+ */
+#include <linux/iommu.h>
+#include <linux/iommufd_viommu.h>
+#include <linux/xarray.h>
+#include <uapi/linux/iommufd.h>
+
+#include "../iommu-priv.h"
+#include "iommufd_private.h"
+
+void iommufd_viommu_destroy(struct iommufd_object *obj)
+{
+	struct iommufd_viommu *viommu =
+		container_of(obj, struct iommufd_viommu, obj);
+
+	viommu->ops->destroy(viommu);
+	xa_destroy(&viommu->vdevs);
+	refcount_dec(&viommu->hwpt->common.obj.users);
+}
+
+/*
+ * Make a vIOMMU on the physical IOMMU of @idev. It can be destroyed by
+ * iommufd_object_abort_and_destroy() until it is finalized.
+ */
+static struct iommufd_viommu *
+iommufd_viommu_create(struct iommufd_ucmd *ucmd, struct iommufd_device *idev,
+		      const struct iommu_viommu_alloc *cmd)
+{
+	const struct iommu_user_data user_data = {
+		.type = cmd->type,
+		.uptr = u64_to_user_ptr(cmd->data_uptr),
+		.len = cmd->data_len,
+	};
+	const struct iommu_ops *iommu_ops = dev_iommu_ops(idev->dev);
+	const struct iommufd_viommu_ops *ops = NULL;
+	struct iommufd_hwpt_paging *hwpt;
+	struct iommufd_viommu *viommu;
+	struct iommufd_object *obj;
+	int rc;
+
+	if (iommu_ops->viommu_ops)
+		ops = iommu_ops->viommu_ops(idev->dev, cmd->type);
+	/* A driver whose structure cannot hold the core's is of no use either */
+	if (!ops || ops->viommu_size < sizeof(*viommu))
+		return ERR_PTR(-EOPNOTSUPP);
+
+	hwpt = iommufd_get_hwpt_paging(ucmd, cmd->hwpt_id);
+	if (IS_ERR(hwpt))
+		return ERR_CAST(hwpt);
+
+	if (!hwpt->nest_parent || hwpt->common.domain->owner != iommu_ops) {
+		rc = -EINVAL;
+		goto err_put_hwpt;
+	}
+
+	obj = _iommufd_object_alloc(ucmd->ictx, ops->viommu_size,
+				    IOMMUFD_OBJ_VIOMMU);
+	if (IS_ERR(obj)) {
+		rc = PTR_ERR(obj);
+		goto err_put_hwpt;
+	}
+
+	viommu = container_of(obj, struct iommufd_viommu, obj);
+	viommu->ictx = ucmd->ictx;
+	viommu->iommu_dev = idev->dev->iommu->iommu_dev;
+	viommu->hwpt = hwpt;
+	viommu->ops = ops;
+	viommu->type = cmd->type;
+	xa_init_flags(&viommu->vdevs, XA_FLAGS_ACCOUNT);
+
+	rc = ops->init(viommu, idev->dev, hwpt->common.domain,
+		       user_data.len ? &user_data : NULL);
+	if (rc)
+		goto err_abort;
+
+	/* Pairs with iommufd_viommu_destroy() */
+	refcount_inc(&hwpt->common.obj.users);
+	iommufd_put_object(ucmd->ictx, &hwpt->common.obj);
+	return viommu;
+
+err_abort:
+	iommufd_object_abort(ucmd->ictx, obj);
+err_put_hwpt:
+	iommufd_put_object(ucmd->ictx, &hwpt->common.obj);
+	return ERR_PTR(rc);
+}
+
+int iommufd_viommu_alloc_ioctl(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_viommu_alloc *cmd = ucmd->cmd;
+	struct iommufd_viommu *viommu;
+	struct iommufd_device *idev;
+	int rc;
+
+	if (cmd->flags || cmd->__reserved ||
+	    cmd->type == IOMMU_VIOMMU_TYPE_DEFAULT)
+		return -EOPNOTSUPP;
+
+	idev = iommufd_get_device(ucmd, cmd->dev_id);
+	if (IS_ERR(idev))
+		return PTR_ERR(idev);
+
+	viommu = iommufd_viommu_create(ucmd, idev, cmd);
+	iommufd_put_object(ucmd->ictx, &idev->obj);
+	if (IS_ERR(viommu))
+		return PTR_ERR(viommu);
+
+	cmd->out_viommu_id = viommu->obj.id;
+	rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+	if (rc) {
+		iommufd_object_abort_and_destroy(ucmd->ictx, &viommu->obj);
+		return rc;
+	}
+	iommufd_object_finalize(ucmd->ictx, &viommu->obj);
+	return 0;
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * iommufd objects that IOMMU drivers take part in
+ *
+ * iommufd may be a module while the IOMMU driver is built in. Everything that
+ * is declared as a function here lives in a built-in object of iommufd.
+ */
+#ifndef __LINUX_IOMMUFD_VIOMMU_H
+#define __LINUX_IOMMUFD_VIOMMU_H
+
+#include <linux/iommu.h>
+#include <linux/refcount.h>
+#include <linux/types.h>
+#include <linux/xarray.h>
+
+struct iommufd_ctx;
+struct iommufd_device;
+struct iommufd_group;
+struct iommufd_hwpt_paging;
+struct iommufd_vdevice;
+struct iommufd_viommu;
+
+enum iommufd_object_type {
+	IOMMUFD_OBJ_NONE,
+	IOMMUFD_OBJ_ANY = IOMMUFD_OBJ_NONE,
+	IOMMUFD_OBJ_DEVICE,
+	IOMMUFD_OBJ_HWPT_PAGING,
+	IOMMUFD_OBJ_HWPT_NESTED,
+	IOMMUFD_OBJ_IOAS,
+	IOMMUFD_OBJ_ACCESS,
+	IOMMUFD_OBJ_FAULT,
+	IOMMUFD_OBJ_VIOMMU,
+	IOMMUFD_OBJ_VDEVICE,
+#ifdef CONFIG_IOMMUFD_TEST
+	IOMMUFD_OBJ_SELFTEST,
+#endif
+	IOMMUFD_OBJ_MAX,
+};
+
+/**
+ * struct iommufd_object - Base of every object that has a user space ID
+ * @shortterm_users: Held for the duration of a system call
+ * @users: Held by objects that refer to this one; one belongs to the ID
+ * @type: What the object is
+ * @id: Its ID in the iommufd context
+ */
+struct iommufd_object {
+	refcount_t shortterm_users;
+	refcount_t users;
+	enum iommufd_object_type type;
+	unsigned int id;
+};
+
+/**
+ * struct iommufd_viommu - A slice of a physical IOMMU that a VM owns
+ * @obj: iommufd object; must be first in the driver's structure
+ * @ictx: Context that the object belongs to
+ * @iommu_dev: The physical IOMMU
+ * @hwpt: Nest parent, which the vIOMMU holds a reference on
+ * @ops: The driver's operations
+ * @type: enum iommu_viommu_type
+ * @vdevs: virt_id to struct iommufd_vdevice. Changed by the core only; its lock
+ *         is a leaf that drivers may take to keep a vDEVICE and its device in
+ *         place.
+ *
+ * A driver embeds it as the first member of its own structure and tells the
+ * size in &struct iommufd_viommu_ops.
+ */
+struct iommufd_viommu {
+	struct iommufd_object obj;
+	struct iommufd_ctx *ictx;
+	struct iommu_device *iommu_dev;
+	struct iommufd_hwpt_paging *hwpt;
+	const struct iommufd_viommu_ops *ops;
+	unsigned int type;
+	struct xarray vdevs;
+};
+
+/**
+ * struct iommufd_vdevice - A device as the VM behind a vIOMMU knows it
+ * @obj: iommufd object; must be first in the driver's structure
+ * @viommu: The vIOMMU, which the vDEVICE holds a reference on
+ * @igroup: The iommufd group of the device, whose lock protects @idev and @pinned
+ * @idev: The bound device, or NULL once it is gone
+ * @dev: The physical device
+ * @virt_id: The device's ID on the vIOMMU, e.g. its vSID
+ * @pinned: A translating nested domain of @viommu is attached to @dev
+ */
+struct iommufd_vdevice {
+	struct iommufd_object obj;
+	struct iommufd_viommu *viommu;
+	struct iommufd_group *igroup;
+	struct iommufd_device *idev;
+	struct device *dev;
+	u64 virt_id;
+	bool pinned;
+};
+
+/**
+ * struct iommufd_viommu_ops - What a driver does for one type of vIOMMU
+ * @viommu_size: Bytes of the driver's structure around &struct iommufd_viommu
+ * @vdevice_size: Bytes of the driver's structure around &struct iommufd_vdevice
+ * @init: Set up a vIOMMU on the physical IOMMU of @dev. @parent is the domain of
+ *        a nest parent that belongs to the same driver, but perhaps to another
+ *        instance: -EINVAL if this one cannot use it. @user_data is NULL if
+ *        user space gave none; an answer goes there by iommufd_data_to_user().
+ *        What fails afterwards is undone by @destroy.
+ * @destroy: Undo @init. No nested domain, vDEVICE or other child is left.
+ * @alloc_domain_nested: Make a nested domain from @user_data. The core holds a
+ *                       reference on the vIOMMU for as long as the domain lives.
+ * @domain_translates: True if an attached device walks tables of the VM, so that
+ *                     it needs a vDEVICE. NULL: always.
+ * @attach_member: The group of @dev is attached to @domain by another member;
+ *                 @dev joins now and gets what the domain says instead of the
+ *                 nest parent's plain stage 2.
+ * @detach_member: @dev leaves while its group stays attached to @domain: it falls
+ *                 back to the plain stage 2, where it may be already. Cannot fail.
+ * @cache_invalidate: Execute @array's requests in order. On return
+ *                    @array->entry_num is the number of those that were executed
+ *                    and are complete, on success and on error. An array without
+ *                    entries asks whether its type is known.
+ * @vdevice_init: Called before the vDEVICE can be looked up. -EINVAL if virt_id
+ *                is wider than what the hardware holds, -EOPNOTSUPP if the device
+ *                cannot have one.
+ * @vdevice_destroy: Undo @vdevice_init, after the vDEVICE can no longer be looked
+ *                   up. Nothing that the driver caches may name it afterwards.
+ *
+ * All are called in process context and may sleep. @attach_member,
+ * @detach_member, @vdevice_init and @vdevice_destroy are called under the lock of
+ * the iommufd group. So is the attach_dev operation of a nested domain, except for
+ * a device that appears in a group which is attached: it cannot have a vDEVICE.
+ * @init and @destroy, and @alloc_domain_nested and @cache_invalidate are
+ * mandatory; @vdevice_size 0 means that there are no vDEVICEs, and all others may
+ * be NULL.
+ */
+struct iommufd_viommu_ops {
+	size_t viommu_size;
+	size_t vdevice_size;
+	int (*init)(struct iommufd_viommu *viommu, struct device *dev,
+		    struct iommu_domain *parent,
+		    const struct iommu_user_data *user_data);
+	void (*destroy)(struct iommufd_viommu *viommu);
+	struct iommu_domain *
+	(*alloc_domain_nested)(struct iommufd_viommu *viommu, u32 flags,
+			       const struct iommu_user_data *user_data);
+	bool (*domain_translates)(struct iommu_domain *domain);
+	int (*attach_member)(struct iommu_domain *domain, struct device *dev);
+	void (*detach_member)(struct iommu_domain *domain, struct device *dev);
+	int (*cache_invalidate)(struct iommufd_viommu *viommu,
+				struct iommu_user_data_array *array);
+	int (*vdevice_init)(struct iommufd_vdevice *vdev);
+	void (*vdevice_destroy)(struct iommufd_vdevice *vdev);
+};
+
+#if IS_ENABLED(CONFIG_IOMMUFD)
+struct device *iommufd_viommu_find_dev(struct iommufd_viommu *viommu,
+				       u64 virt_id);
+int iommufd_viommu_find_virt_id(struct iommufd_viommu *viommu,
+				struct device *dev, u64 *virt_id);
+int iommufd_data_to_user(const struct iommu_user_data *user_data,
+			 const void *src, unsigned int type, size_t len);
+u32 iommufd_read_entries(const struct iommu_user_data_array *array, u32 first,
+			 u32 num, void *dst, size_t size, int *err);
+#endif
+#endif

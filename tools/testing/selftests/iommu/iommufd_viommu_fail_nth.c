@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Let each step of a vIOMMU call fail once
+ *
+ * A call is repeated with the first, second, third, ... place that can fail made
+ * to fail, until it succeeds without having met the place. Between the calls
+ * everything must be as before: same objects in the driver, same attachment, and
+ * the parents can be destroyed in the end. The kernel needs CONFIG_FAILSLAB; with
+ * CONFIG_FAULT_INJECTION_USERCOPY the copies to and from user space fail as well.
+ */
+#include <dirent.h>
+
+#include "iommufd_viommu.h"
+
+/* More places than a call has */
+#define NTH_MAX 400
+
+static int fail_nth_fd = -1;
+
+static int write_str(const char *path, const char *val)
+{
+	int fd = open(path, O_WRONLY);
+	ssize_t rc;
+
+	if (fd < 0)
+		return -1;
+	rc = write(fd, val, strlen(val));
+	close(fd);
+	return rc == (ssize_t)strlen(val) ? 0 : -1;
+}
+
+static __attribute__((constructor)) void setup(void)
+{
+	PAGE_SIZE = sysconf(_SC_PAGE_SIZE);
+}
+
+/* Returns false if the kernel has no fault injection */
+static bool fail_nth_open(void)
+{
+	static const char dir[] = "/sys/kernel/debug";
+	struct dirent *dent;
+	char path[400];
+	DIR *d;
+
+	/* Allocations that may sleep are left out by default */
+	if (write_str("/sys/kernel/debug/failslab/ignore-gfp-wait", "N"))
+		return false;
+	write_str("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N");
+
+	d = opendir(dir);
+	if (!d)
+		return false;
+	while ((dent = readdir(d))) {
+		if (strncmp(dent->d_name, "fail", 4))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s/verbose", dir,
+			 dent->d_name);
+		write_str(path, "0");
+	}
+	closedir(d);
+
+	fail_nth_fd = open("/proc/thread-self/fail-nth", O_RDWR);
+	return fail_nth_fd >= 0;
+}
+
+static void fail_nth_arm(unsigned int nth)
+{
+	char buf[20];
+	int len = snprintf(buf, sizeof(buf), "%u", nth);
+
+	if (pwrite(fail_nth_fd, buf, len, 0) != len)
+		abort();
+}
+
+/* Returns whether something was made to fail */
+static bool fail_nth_disarm(void)
+{
+	char buf[20] = "";
+	bool fired = false;
+
+	/* Reading the file is a place that can fail, and so is writing it */
+	if (pread(fail_nth_fd, buf, sizeof(buf) - 1, 0) > 0)
+		fired = !atoi(buf);
+	while (pwrite(fail_nth_fd, "0", 1, 0) != 1)
+		if (errno != EFAULT && errno != ENOMEM)
+			abort();
+	return fired;
+}
+
+/*
+ * @_call gives 0 or an errno. @_same runs after each call that failed, and
+ * @_undo after each that did not. At least @_min places must exist, or the sweep
+ * would not have seen what it is there for.
+ */
+#define SWEEP(_min, _call, _same, _undo)                                     \
+	({                                                                   \
+		unsigned int __nth, __failed = 0;                            \
+		bool __fired = true;                                         \
+		int __rc;                                                    \
+		for (__nth = 1; __fired; __nth++) {                          \
+			ASSERT_LT(__nth, NTH_MAX);                           \
+			fail_nth_arm(__nth);                                 \
+			__rc = _call;                                        \
+			__fired = fail_nth_disarm();                         \
+			if (!__rc) {                                         \
+				_undo;                                       \
+				continue;                                    \
+			}                                                    \
+			ASSERT_TRUE(__fired) {                               \
+				TH_LOG("step %u: %s", __nth, strerror(__rc));\
+			}                                                    \
+			__failed++;                                          \
+			EXPECT_TRUE(__rc == ENOMEM || __rc == EIO ||         \
+				    __rc == EFAULT || __rc == ENOENT ||      \
+				    __rc == EINVAL) {                        \
+				TH_LOG("step %u: %s", __nth, strerror(__rc));\
+			}                                                    \
+			_same;                                               \
+		}                                                            \
+		EXPECT_LE(_min, __failed);                                   \
+	})
+
+FIXTURE(fail_nth) {
+	int fd;
+	__u32 ioas_id;
+	__u32 stdev_ids[2];
+	__u32 dev_ids[2];
+	__u32 bridge_id;
+	__u32 parent_id;
+	__u32 viommu_id;
+	__u32 nested_ids[2];
+	__u32 bypass_id;
+};
+
+FIXTURE_SETUP(fail_nth)
+{
+	unsigned int i;
+
+	if (!fail_nth_open())
+		SKIP(return, "no fault injection in this kernel");
+	if (mock_count("viommus") < 0)
+		SKIP(return, "no debugfs at /sys/kernel/debug");
+	EXPECT_NOTHING_BEFORE();
+
+	self->fd = open("/dev/iommu", O_RDWR);
+	ASSERT_NE(-1, self->fd);
+	test_ioctl_ioas_alloc(&self->ioas_id);
+	ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, 0, &self->stdev_ids[0],
+				       &self->dev_ids[0]));
+	ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, self->stdev_ids[0],
+				       &self->stdev_ids[1],
+				       &self->dev_ids[1]));
+	ASSERT_EQ(0, mock_dev_add(self->fd, 0, self->stdev_ids[0],
+				  &self->bridge_id));
+	test_cmd_hwpt_alloc(self->dev_ids[0], self->ioas_id,
+			    IOMMU_HWPT_ALLOC_NEST_PARENT, &self->parent_id);
+	ASSERT_EQ(0, viommu_alloc(self->fd, self->dev_ids[0], self->parent_id,
+				  &self->viommu_id));
+	for (i = 0; i != 2; i++)
+		ASSERT_EQ(0, nested_alloc(self->fd, self->dev_ids[0],
+					  self->viommu_id,
+					  IOMMU_TEST_IOTLB_DEFAULT,
+					  &self->nested_ids[i]));
+	ASSERT_EQ(0, nested_alloc(self->fd, self->dev_ids[0], self->viommu_id,
+				  IOMMU_TEST_IOTLB_BYPASS, &self->bypass_id));
+}
+
+FIXTURE_TEARDOWN(fail_nth)
+{
+	EXPECT_EQ(0, close(self->fd));
+	EXPECT_NOTHING_LEFT();
+	close(fail_nth_fd);
+}
+
+/* Nothing may hold them when their children are gone */
+#define DESTROY_PARENTS()                                                  \
+	({                                                                 \
+		test_ioctl_destroy(self->nested_ids[0]);                   \
+		test_ioctl_destroy(self->nested_ids[1]);                   \
+		test_ioctl_destroy(self->bypass_id);                       \
+		test_ioctl_destroy(self->viommu_id);                       \
+		test_ioctl_destroy(self->parent_id);                       \
+		EXPECT_COUNTS(0, 0, 0);                                    \
+	})
+
+TEST_F(fail_nth, viommu_alloc)
+{
+	struct iommu_viommu_selftest data = { .in_data = 1 };
+	__u32 id = 0;
+
+	/* The device, the HWPT, the object and two steps of the driver at least */
+	SWEEP(5, viommu_alloc(self->fd, self->dev_ids[0], self->parent_id, &id),
+	      EXPECT_COUNTS(1, 0, 3), test_ioctl_destroy(id));
+	SWEEP(5, viommu_alloc_data(self->fd, IOMMU_VIOMMU_TYPE_SELFTEST,
+				   self->dev_ids[0], self->parent_id, &data,
+				   sizeof(data), &id),
+	      EXPECT_COUNTS(1, 0, 3), test_ioctl_destroy(id));
+	DESTROY_PARENTS();
+}
+
+TEST_F(fail_nth, vdevice_alloc)
+{
+	__u32 id = 0, num = 0;
+
+	/* The next call with the same device and ID shows that both are free */
+	SWEEP(6, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0],
+			       0x10, &id),
+	      EXPECT_COUNTS(1, 0, 3), test_ioctl_destroy(id));
+
+	/* and this one that it does not resolve */
+	SWEEP(6, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1],
+			       0x10, &id),
+	      EXPECT_EQ(EINVAL, invalidate_one(self->fd, self->viommu_id, 0x10,
+					       0, &num)),
+	      test_ioctl_destroy(id));
+	DESTROY_PARENTS();
+}
+
+TEST_F(fail_nth, hwpt_alloc)
+{
+	struct iommu_hwpt_selftest data = { .iotlb = IOMMU_TEST_IOTLB_DEFAULT };
+	__u32 id = 0, fault_id, fault_fd;
+
+	SWEEP(5, nested_alloc(self->fd, self->dev_ids[0], self->viommu_id,
+			      IOMMU_TEST_IOTLB_DEFAULT, &id),
+	      EXPECT_COUNTS(1, 0, 3), test_ioctl_destroy(id));
+
+	test_ioctl_fault_alloc(&fault_id, &fault_fd);
+	SWEEP(6, _test_cmd_hwpt_alloc(self->fd, self->dev_ids[0],
+				      self->viommu_id, fault_id,
+				      IOMMU_HWPT_FAULT_ID_VALID, &id,
+				      IOMMU_HWPT_DATA_SELFTEST, &data,
+				      sizeof(data)) ? errno : 0,
+	      EXPECT_COUNTS(1, 0, 3), test_ioctl_destroy(id));
+	close(fault_fd);
+	test_ioctl_destroy(fault_id);
+	DESTROY_PARENTS();
+}
+
+/* A count that says more than was done would make a guest use stale entries */
+TEST_F(fail_nth, invalidate)
+{
+	struct iommu_viommu_invalidate_selftest reqs[40] = {};
+	__u32 i, num = 0, vdev_id;
+
+	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0],
+				   0x10, &vdev_id));
+	for (i = 0; i != ARRAY_SIZE(reqs); i++)
+		reqs[i].vdev_id = 0x10;
+	SWEEP(1, ({
+		num = ARRAY_SIZE(reqs);
+		invalidate(self->fd, self->viommu_id,
+			   IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST, reqs,
+			   sizeof(*reqs), &num);
+	      }), EXPECT_GE(ARRAY_SIZE(reqs), num),
+	      EXPECT_EQ(ARRAY_SIZE(reqs), num));
+	test_ioctl_destroy(vdev_id);
+	DESTROY_PARENTS();
+}
+
+/* Both devices of the group are attached as @_state says, pinned or not */
+#define EXPECT_GROUP(_state, _bridge, _virt_id0, _virt_id1, _pinned)        \
+	({                                                                  \
+		EXPECT_STATE(self->stdev_ids[0], _state, _virt_id0);        \
+		EXPECT_STATE(self->stdev_ids[1], _state, _virt_id1);        \
+		EXPECT_STATE(self->bridge_id, _bridge, NO_VIRT_ID);         \
+		if (_pinned) {                                              \
+			EXPECT_EQ(EBUSY, do_destroy(self->fd, vdev_ids[0]));\
+			EXPECT_EQ(EBUSY, do_destroy(self->fd, vdev_ids[1]));\
+		}                                                           \
+	})
+
+TEST_F(fail_nth, attach)
+{
+	__u32 vdev_ids[2];
+
+	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0],
+				   0x10, &vdev_ids[0]));
+	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1],
+				   0x20, &vdev_ids[1]));
+
+	/* First attachment: two lookups, the handle, three devices in the driver */
+	SWEEP(6, mock_dev_attach(self->fd, self->stdev_ids[0],
+				 self->nested_ids[0]),
+	      EXPECT_GROUP(MOCK_DEV_STATE_OTHER, MOCK_DEV_STATE_OTHER,
+			   NO_VIRT_ID, NO_VIRT_ID, false),
+	      ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0], 0)));
+	/* Not pinned by what failed */
+	test_ioctl_destroy(vdev_ids[0]);
+	test_ioctl_destroy(vdev_ids[1]);
+	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0],
+				   0x10, &vdev_ids[0]));
+	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1],
+				   0x20, &vdev_ids[1]));
+
+	/* Stage 2 is replaced */
+	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
+				     self->ioas_id));
+	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[1],
+				     self->ioas_id));
+	SWEEP(6, mock_dev_attach(self->fd, self->stdev_ids[1],
+				 self->nested_ids[0]),
+	      EXPECT_GROUP(MOCK_DEV_STATE_OTHER, MOCK_DEV_STATE_OTHER,
+			   NO_VIRT_ID, NO_VIRT_ID, false),
+	      ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
+					   self->ioas_id)));
+
+	/* A translating domain is replaced by one, and by bypass */
+	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
+				     self->nested_ids[0]));
+	SWEEP(6, mock_dev_attach(self->fd, self->stdev_ids[0],
+				 self->nested_ids[1]),
+	      EXPECT_GROUP(MOCK_DEV_STATE_TRANSLATE, MOCK_DEV_STATE_STAGE2,
+			   0x10, 0x20, true),
+	      ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
+					   self->nested_ids[0])));
+	SWEEP(6, mock_dev_attach(self->fd, self->stdev_ids[0],
+				 self->bypass_id),
+	      EXPECT_GROUP(MOCK_DEV_STATE_TRANSLATE, MOCK_DEV_STATE_STAGE2,
+			   0x10, 0x20, true),
+	      ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
+					   self->nested_ids[0])));
+	/* and by stage 2 */
+	SWEEP(1, mock_dev_attach(self->fd, self->stdev_ids[0],
+				 self->parent_id),
+	      EXPECT_GROUP(MOCK_DEV_STATE_TRANSLATE, MOCK_DEV_STATE_STAGE2,
+			   0x10, 0x20, true),
+	      ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
+					   self->nested_ids[0])));
+
+	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
+				     self->ioas_id));
+	test_ioctl_destroy(vdev_ids[0]);
+	test_ioctl_destroy(vdev_ids[1]);
+	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0], 0));
+	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[1], 0));
+	DESTROY_PARENTS();
+}
+
+/* A member joins an attachment of its group */
+TEST_F(fail_nth, join)
+{
+	__u32 vdev_ids[2];
+
+	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0],
+				   0x10, &vdev_ids[0]));
+	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1],
+				   0x20, &vdev_ids[1]));
+	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
+				     self->nested_ids[0]));
+	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[1],
+				     self->nested_ids[0]));
+	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[1], 0));
+	SWEEP(2, mock_dev_attach(self->fd, self->stdev_ids[1],
+				 self->nested_ids[0]),
+	      ({
+		EXPECT_STATE(self->stdev_ids[1], MOCK_DEV_STATE_STAGE2,
+			     NO_VIRT_ID);
+		/* Not pinned by what failed */
+		test_ioctl_destroy(vdev_ids[1]);
+		ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id,
+					   self->dev_ids[1], 0x20,
+					   &vdev_ids[1]));
+	      }),
+	      ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[1], 0)));
+	EXPECT_STATE(self->stdev_ids[0], MOCK_DEV_STATE_TRANSLATE, 0x10);
+}
+
+/*
+ * One that has left does not come back because an attempt to replace the domain
+ * of the others has failed halfway
+ */
+TEST_F(fail_nth, replace_after_leave)
+{
+	__u32 vdev_ids[2];
+
+	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0],
+				   0x10, &vdev_ids[0]));
+	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1],
+				   0x20, &vdev_ids[1]));
+	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
+				     self->nested_ids[0]));
+	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[1],
+				     self->nested_ids[0]));
+	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[1], 0));
+	SWEEP(6, mock_dev_attach(self->fd, self->stdev_ids[0],
+				 self->nested_ids[1]),
+	      ({
+		EXPECT_STATE(self->stdev_ids[0], MOCK_DEV_STATE_TRANSLATE,
+			     0x10);
+		EXPECT_STATE(self->stdev_ids[1], MOCK_DEV_STATE_STAGE2,
+			     NO_VIRT_ID);
+		EXPECT_STATE(self->bridge_id, MOCK_DEV_STATE_STAGE2,
+			     NO_VIRT_ID);
+		test_ioctl_destroy(vdev_ids[1]);
+		ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id,
+					   self->dev_ids[1], 0x20,
+					   &vdev_ids[1]));
+	      }),
+	      ({
+		ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0], 0));
+		ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
+					     self->nested_ids[0]));
+		ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[1],
+					     self->nested_ids[0]));
+		ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[1], 0));
+	      }));
+}
+
+TEST_F(fail_nth, hw_info)
+{
+	struct iommu_test_hw_info info;
+
+	SWEEP(2, ({
+		struct iommu_hw_info cmd = {
+			.size = sizeof(cmd),
+			.flags = IOMMU_HW_INFO_FLAG_INPUT_TYPE,
+			.dev_id = self->dev_ids[0],
+			.data_uptr = (uintptr_t)&info,
+			.data_len = sizeof(info),
+			.in_data_type = IOMMU_HW_INFO_TYPE_SELFTEST,
+		};
+
+		call(self->fd, IOMMU_GET_HW_INFO, &cmd);
+	      }), {}, {});
+}
+
+/* Everything that can be destroyed is, without an excuse to fail */
+TEST_F(fail_nth, destroy)
+{
+	__u32 vdev_id, id;
+
+	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0],
+				   0x10, &vdev_id));
+	SWEEP(0, do_destroy(self->fd, vdev_id), {},
+	      ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id,
+					 self->dev_ids[0], 0x10, &vdev_id)));
+	ASSERT_EQ(0, viommu_alloc(self->fd, self->dev_ids[0], self->parent_id,
+				  &id));
+	SWEEP(0, do_destroy(self->fd, id), {},
+	      ASSERT_EQ(0, viommu_alloc(self->fd, self->dev_ids[0],
+					self->parent_id, &id)));
+	/* The device takes it along, and its ID is retired nevertheless */
+	SWEEP(0, mock_dev_unbind(self->fd, self->stdev_ids[0]), {},
+	      ({
+		EXPECT_EQ(ENOENT, do_destroy(self->fd, vdev_id));
+		ASSERT_EQ(0, mock_dev_bind(self->fd, self->stdev_ids[0],
+					   &self->dev_ids[0]));
+		ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id,
+					   self->dev_ids[0], 0x10, &vdev_id));
+	      }));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What the calls of a VMM cost, in instructions that the kernel executes for
+ * them. To be run where the emulator counts (-icount) and on one CPU: then two
+ * runs agree. Prints "name<TAB>instructions" and what the name means.
+ */
+#include <errno.h>
+#include <linux/perf_event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "smmuv3_lib.h"
+
+#define ASID		1
+#define VSID		0x100
+#define VA		0x5000000000UL
+#define ROUNDS		9
+#define ARMV8_INST_RETIRED 0x08
+
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof(*(a)))
+
+static struct vm vm;
+static struct edu edu;
+static struct s1 s1;
+static __u32 viommu, vdevice, nested[2];
+static struct iommu_viommu_arm_smmuv3_invalidate cmds[4096];
+
+/* --------------------------------------------------------------- counting -- */
+
+static int counter;
+
+static void counter_open(void)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_RAW,
+		.size = sizeof(attr),
+		.config = ARMV8_INST_RETIRED,
+		.pinned = 1,
+		.exclude_user = 1,
+		.exclude_hv = 1,
+	};
+
+	counter = syscall(__NR_perf_event_open, &attr, 0, -1, -1, 0);
+	if (counter < 0)
+		die("no PMU that counts instructions: %s (QEMU: -icount)",
+		    strerror(errno));
+}
+
+static __u64 counted(void)
+{
+	__u64 value;
+
+	if (read(counter, &value, sizeof(value)) != sizeof(value))
+		die("the PMU has been taken away");
+	return value;
+}
+
+static __u64 cost_of_counting;
+
+static int by_value(const void *a, const void *b)
+{
+	const __u64 *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/* A tick or an interrupt may fall into a round: the median has none. */
+static __u64 median(__u64 *values)
+{
+	qsort(values, ROUNDS, sizeof(*values), by_value);
+	return values[ROUNDS / 2];
+}
+
+static void calibrate(void)
+{
+	__u64 values[ROUNDS];
+	int i;
+
+	for (i = 0; i < ROUNDS; i++) {
+		__u64 start = counted();
+
+		values[i] = counted() - start;
+	}
+	cost_of_counting = median(values);
+}
+
+/* --------------------------------------------------------------- measured -- */
+
+static void invalidate(__u32 num)
+{
+	__u32 done = num;
+	int rc = __viommu_invalidate(&vm, viommu, cmds, &done);
+
+	if (rc || done != num)
+		die("HWPT_INVALIDATE of %u: %s, %u done", num, strerror(-rc),
+		    done);
+}
+
+static void do_syscall(void)
+{
+	syscall(__NR_getppid);
+}
+
+static void do_bad_ioctl(void)
+{
+	ioctl(vm.iommufd, _IO(IOMMUFD_TYPE, 0xff), NULL);
+}
+
+static bool can_probe(void)
+{
+	__u32 num = 0;
+
+	return !__viommu_invalidate(&vm, viommu, cmds, &num);
+}
+
+static void do_probe(void)
+{
+	invalidate(0);
+}
+
+static void do_one(void)
+{
+	invalidate(1);
+}
+
+static void do_64(void)
+{
+	invalidate(64);
+}
+
+static void do_4096(void)
+{
+	invalidate(4096);
+}
+
+static void do_vdevice_alloc(void)
+{
+	vdevice = vdevice_alloc(&vm, viommu, edu.dev_id, VSID);
+}
+
+static void do_vdevice_destroy(void)
+{
+	iommu_destroy(&vm, vdevice);
+}
+
+static void do_attach(void)
+{
+	static int i;
+
+	edu_attach(&edu, nested[i++ & 1]);
+}
+
+static void nothing(void)
+{
+}
+
+static void attach_first(void)
+{
+	vdevice = vdevice_alloc(&vm, viommu, edu.dev_id, VSID);
+	edu_attach(&edu, nested[1]);
+}
+
+static void detach(void)
+{
+	edu_detach(&edu);
+	iommu_destroy(&vm, vdevice);
+}
+
+static const struct {
+	const char *name;
+	const char *what;
+	void (*before)(void);	/* each call of op, not counted */
+	void (*op)(void);
+	void (*after)(void);	/* each call of op, not counted */
+	int calls;		/* per round */
+	int per;		/* what one call does so many times */
+} figures[] = {
+	{ "syscall", "a system call that does nothing",
+	  NULL, do_syscall, NULL, 1000, 1 },
+	{ "ioctl", "an ioctl that iommufd does not know",
+	  NULL, do_bad_ioctl, NULL, 1000, 1 },
+	{ "invalidate-0", "HWPT_INVALIDATE without a command",
+	  NULL, do_probe, NULL, 1000, 1 },
+	{ "invalidate-1", "HWPT_INVALIDATE, one TLBI_NH_VA",
+	  NULL, do_one, NULL, 1000, 1 },
+	{ "invalidate-64", "HWPT_INVALIDATE of 64, per command",
+	  NULL, do_64, NULL, 100, 64 },
+	{ "invalidate-4096", "HWPT_INVALIDATE of 4096, per command",
+	  NULL, do_4096, NULL, 5, 4096 },
+	{ "vdevice-alloc", "VDEVICE_ALLOC",
+	  nothing, do_vdevice_alloc, do_vdevice_destroy, 100, 1 },
+	{ "vdevice-destroy", "DESTROY of a vDEVICE",
+	  do_vdevice_alloc, do_vdevice_destroy, nothing, 100, 1 },
+	{ "attach", "replace of a nested domain by another",
+	  NULL, do_attach, NULL, 100, 1 },
+};
+
+/* In hundredths of an instruction */
+static __u64 measure(unsigned int n)
+{
+	int calls = figures[n].calls, round, i;
+	__u64 values[ROUNDS];
+
+	for (round = 0; round < ROUNDS; round++) {
+		__u64 sum = 0, start;
+
+		if (!figures[n].before) {
+			start = counted();
+			for (i = 0; i < calls; i++)
+				figures[n].op();
+			sum = counted() - start - cost_of_counting;
+		} else {
+			for (i = 0; i < calls; i++) {
+				figures[n].before();
+				start = counted();
+				figures[n].op();
+				sum += counted() - start - cost_of_counting;
+				figures[n].after();
+			}
+		}
+		values[round] = sum * 100 / calls / figures[n].per;
+	}
+	return median(values);
+}
+
+int main(void)
+{
+	struct edu_slot slots[8];
+	const char *why;
+	unsigned int f;
+	int n, i;
+
+	n = edu_find(slots, 8, &why);
+	for (i = 0; i < n && slots[i].members != 1; i++)
+		;
+	if (i == n)
+		die("%s", n ? "no edu device in a group of its own" : why);
+
+	counter_open();
+	calibrate();
+	vm_init(&vm);
+	edu_open(&edu, &vm, &slots[i]);
+	s2_alloc(&vm, edu.dev_id);
+	viommu = viommu_alloc(&vm, edu.dev_id);
+	s1_init(&s1, &vm, ASID);
+	nested[0] = nested_alloc(&vm, edu.dev_id, viommu, vste_s1(&s1));
+	s1_init(&s1, &vm, ASID + 1);
+	nested[1] = nested_alloc(&vm, edu.dev_id, viommu, vste_s1(&s1));
+	for (i = 0; i < (int)ARRAY_SIZE(cmds); i++)
+		cmds[i] = cmd_tlbi_nh_va(ASID, VA + i * GUEST_PAGE);
+
+	for (f = 0; f < ARRAY_SIZE(figures); f++) {
+		bool attached = figures[f].op != do_vdevice_alloc &&
+				figures[f].op != do_vdevice_destroy;
+		__u64 figure;
+
+		/* Not every kernel takes an array of nothing. */
+		if (figures[f].op == do_probe && !can_probe())
+			continue;
+		if (attached)
+			attach_first();
+		figure = measure(f);
+		if (attached)
+			detach();
+		printf("%s\t%llu.%02llu\t%s\n", figures[f].name, figure / 100,
+		       figure % 100, figures[f].what);
+		fflush(stdout);
+	}
+	edu_close(&edu);
+	vm_free(&vm);
+	return 0;
+}

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# Sourced by tests/*.sh: how a test says what it found.
+# shellcheck source=../../../scripts/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../../scripts/lib.sh"
+
+viommu=$top/tools/testing/viommu
+scratch=$(mktemp -d "$build/test.XXXXXX")
+trap 'rm -rf "$scratch"' EXIT
+trap 'exit 1' INT TERM HUP
+
+ok()
+{
+	echo "ok - $*"
+}
+
+not_ok()
+{
+	echo "not ok - $*"
+}
+
+# skip <name> <why>
+skip()
+{
+	echo "skip - $1: $2"
+}
+
+# check <name> command...: passes where the command does; else shows its end
+check()
+{
+	local name=$1
+
+	shift
+	if "$@" > "$scratch/out" 2>&1; then
+		ok "$name"
+	else
+		not_ok "$name"
+		tail -n 20 "$scratch/out" | sed 's/^/# /'
+		return 0
+	fi
+}
+
+# refuses <name> <regex> command...: fails, saying one line that matches
+refuses()
+{
+	local name=$1 regex=$2
+
+	shift 2
+	if "$@" > "$scratch/out" 2>&1; then
+		not_ok "$name: did not fail"
+	elif [ "$(grep -c . "$scratch/out")" != 1 ]; then
+		not_ok "$name: $(grep -c . "$scratch/out") lines, not one"
+		tail -n 20 "$scratch/out" | sed 's/^/# /'
+	elif ! grep -qE "$regex" "$scratch/out"; then
+		not_ok "$name: says '$(cat "$scratch/out")'"
+	else
+		ok "$name"
+	fi
+}
+
+# vm args: boot the machine; its results are this test's
+vm()
+{
+	"$viommu/boot" "$@" || true
+}

@@ -1,0 +1,11 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# limit: 1500
+# The kernel and the programs of the machine build, with every option that the
+# fragments ask for.
+# shellcheck source=../testlib.sh
+. "$(dirname "$0")/../testlib.sh"
+
+# shellcheck disable=SC2154 # from testlib.sh
+check "kernel with all options of the fragments" "$viommu/image"
+check "initramfs with all programs" "$viommu/initramfs"

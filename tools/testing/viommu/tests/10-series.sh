@@ -1,0 +1,166 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# limit: 600
+# The series tools: tree, refresh and series in a copy of the repository, and
+# what they refuse.
+# shellcheck source=../testlib.sh
+. "$(dirname "$0")/../testlib.sh"
+
+# shellcheck disable=SC2154 # from testlib.sh
+copy=$scratch/repo
+work=$scratch/build
+src=$work/linux
+"$top/scripts/tree"
+"$top/scripts/series"
+here=$linux
+mapfile -t touched < <(git -C "$here" diff --name-only base refs/viommu/tip)
+
+# A copy of the repository, with a build directory that borrows the base and
+# checks out only what the series touches.
+mkdir -p "$copy" "$work"
+(cd "$top" && { echo patches; echo scripts; series_files ''; } | tar -c -T -) | tar -x -C "$copy"
+cp "$build/base.stamp" "$work/"
+run()
+{
+	(export BUILD=$work; cd "$copy" && "$copy/scripts/$1" "${@:2}")
+}
+g()
+{
+	git -C "$src" -c user.name=test -c user.email=test@localhost "$@"
+}
+borrow()	# <dir> <branch>: a shared clone with the touched files
+{
+	git clone -q --shared --no-checkout "$here" "$1"
+	git -C "$1" fetch -q "$here" "+refs/heads/base:refs/heads/base" 2>/dev/null || true
+	git -C "$1" sparse-checkout set --no-cone /Makefile /MAINTAINERS /drivers/iommu/ \
+		/tools/testing/selftests/iommu/ "${touched[@]}"
+	git -C "$1" config user.name viommu
+	git -C "$1" config user.email viommu@localhost
+	git -C "$1" checkout -q -B "$2" base
+}
+state()	# everything that the tools may write in the repository
+{
+	(cd "$copy" && find . -type f -print0 | sort -z | xargs -0 sha256sum)
+}
+unchanged()
+{
+	state | diff "$scratch/before" -
+}
+drop()
+{
+	g checkout -q -f -B viommu refs/viommu/tip
+}
+
+borrow "$src" viommu
+
+# --- tree and refresh
+check "tree makes the branch" run tree
+check "the same input gives the same commits" \
+	[ "$(g rev-parse viommu)" = "$(git -C "$here" rev-parse refs/viommu/tip)" ]
+state > "$scratch/before"
+check "refresh" run refresh
+check "refresh changes nothing" unchanged
+check "tree after refresh" run tree
+check "the round trip gives the same commits" \
+	[ "$(g rev-parse viommu)" = "$(git -C "$here" rev-parse refs/viommu/tip)" ]
+
+# --- a new patch with a new file, and an edit of a file of Linux
+new=drivers/iommu/iommufd/series_test.c
+old=drivers/iommu/iommufd/main.c
+printf '// SPDX-License-Identifier: GPL-2.0-only\nint series_test;\n' > "$src/$new"
+echo '/* series test */' >> "$src/$old"
+g add -f "$new" "$old"
+g commit -q -m 'iommufd: Series test
+
+A message of
+several lines.'
+check "refresh takes a new commit" run refresh
+check "its file lies at its place" cmp "$src/$new" "$copy/$new"
+check "its patch has the edit only" \
+	[ "$(grep -c '^diff --git' "$copy/patches/iommufd-series-test.patch")" = 1 ]
+check "the series names both" grep -A1 -x 'iommufd-series-test.patch' "$copy/patches/series"
+n=$(g rev-list --count base..viommu)
+
+# --- uncommitted edits
+echo 'int series_test_2;' >> "$src/$new"
+(cd "$src" && find . -path ./.git -prune -o -type f -printf '%P %T@\n' | sort) > "$scratch/times"
+state > "$scratch/before"
+check "refresh folds an edit of a new file" run refresh
+check "the new file has it" grep -q series_test_2 "$copy/$new"
+check "and nothing else changed" \
+	[ "$(state | diff "$scratch/before" - | grep -c '^>')" = 1 ]
+check "no commit more" [ "$(g rev-list --count base..viommu)" = "$n" ]
+check "no file was touched" diff "$scratch/times" \
+	<(cd "$src" && find . -path ./.git -prune -o -type f -printf '%P %T@\n' | sort)
+echo 'int series_test_3;' >> "$copy/$new"
+check "tree takes an edit in the repository" run tree
+check "only that file was touched" \
+	[ "$(cd "$src" && find . -path ./.git -prune -o -type f -printf '%P %T@\n' | sort |
+		diff "$scratch/times" - | grep -c '^>')" = 1 ]
+echo '/* loose */' >> "$src/$old"
+refuses "refresh refuses a loose edit of a file of Linux" 'commit --fixup=' run refresh
+echo 'int series_test_4;' >> "$copy/$new"
+refuses "tree does not run over edits" 'make refresh' run tree
+sed -i '$d' "$copy/$new"
+
+# --- fixups
+g commit -q -a --fixup=viommu
+check "refresh folds a fixup" run refresh
+check "the patch has it" grep -q '^+/\* loose \*/' "$copy/patches/iommufd-series-test.patch"
+check "no commit more by a fixup" [ "$(g rev-list --count base..viommu)" = "$n" ]
+printf '\n/* later */\n' >> "$src/drivers/iommu/iommufd/ioas.c"
+g commit -q -a -m 'iommufd: Later test'
+echo '/* early */' >> "$src/$old"
+g commit -q -a --fixup=viommu^
+check "refresh moves a fixup to its patch" run refresh
+check "which is the earlier one" grep -q '^+/\* early \*/' "$copy/patches/iommufd-series-test.patch"
+g commit -q --allow-empty -m 'amend! iommufd: Later test
+
+iommufd: Reworded test
+
+Another message.'
+check "refresh takes an amend!" run refresh
+check "the file follows the subject" [ -f "$copy/patches/iommufd-reworded-test.patch" ]
+check "and the old name is gone" [ ! -e "$copy/patches/iommufd-later-test.patch" ]
+echo 'int twice;' >> "$src/$new"
+g commit -q -a -m 'iommufd: Second owner'
+refuses "a new file belongs to one patch" 'belongs to one patch' run refresh
+drop
+echo x > "$src/loose.c"
+refuses "refresh refuses a stray file" 'loose.c is new' run refresh
+rm "$src/loose.c"
+
+# --- what cannot be made
+cp -r "$copy/patches" "$scratch/saved"
+sed -i 's/^ \(.*\)$/ not \1/' "$copy/patches/iommufd-reworded-test.patch"
+refuses "a patch that does not apply" \
+	'iommufd-reworded-test.patch does not apply to Linux 6.12.*rebase' run tree
+cp "$scratch/saved"/* "$copy/patches/"
+rm "$copy/patches/iommufd-reworded-test.patch"
+refuses "a patch that is missing" 'iommufd-reworded-test.patch is in patches/series but missing' run tree
+cp "$scratch/saved"/* "$copy/patches/"
+mkdir -p "$copy/drivers/iommu" && echo > "$copy/drivers/iommu/stray.c"
+refuses "a file of no patch" 'drivers/iommu/stray.c belongs to no patch' run tree
+rm "$copy/drivers/iommu/stray.c"
+mkdir "$scratch/ksrc"
+printf 'VERSION = 6\nPATCHLEVEL = 13\nSUBLEVEL = 1\n' > "$scratch/ksrc/Makefile"
+refuses_base()
+{
+	KSRC=$1 run tree 2>&1 | grep -v 'unpacking'
+	[ "${PIPESTATUS[0]}" = 0 ]
+}
+refuses "another Linux" '6\.13 not Linux 6\.12\.y: give KSRC=|is 6\.13' refuses_base "$scratch/ksrc"
+refuses "a KSRC that is not there" 'does not exist' refuses_base "$scratch/nowhere"
+
+# --- git am
+am=$scratch/am
+borrow "$am" am
+check "git am on an untouched base" git -C "$am" am -q "$build"/series/*.patch
+check "gives the tree that the branch has" \
+	[ "$(git -C "$am" rev-parse 'am^{tree}')" = "$(git -C "$here" rev-parse 'refs/viommu/tip^{tree}')" ]
+check "nobody signed off" [ -z "$(grep -l '^Signed-off-by' "$build"/series/*.patch)" ]
+SIGNOFF="A Maintainer <a@maintainer.invalid>" "$top/scripts/series" 2>/dev/null
+check "SIGNOFF signs each patch off" \
+	[ "$(grep -Hc '^Signed-off-by: A Maintainer <a@maintainer.invalid>$' "$build"/series/*.patch | grep -c ':1$')" = \
+	  "$(git -C "$here" rev-list --count base..refs/viommu/tip)" ]
+"$top/scripts/series" 2>/dev/null

@@ -1,0 +1,11 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# limit: 900
+# The base's own iommufd tests, and KUnit of the SMMUv3 driver.
+# shellcheck source=../testlib.sh
+. "$(dirname "$0")/../testlib.sh"
+
+vm --timeout 800 --kunit --append 'hugepagesz=2M hugepages=160' --run - vm-base << 'EOF'
+t -t 400 iommufd iommufd
+t -t 300 iommufd_fail_nth iommufd_fail_nth
+EOF
