@@ -9,7 +9,9 @@
 #define __LINUX_IOMMUFD_VIOMMU_H
 
 #include <linux/iommu.h>
+#include <linux/list.h>
 #include <linux/refcount.h>
+#include <linux/spinlock.h>
 #include <linux/types.h>
 #include <linux/xarray.h>
 
@@ -31,6 +33,7 @@ enum iommufd_object_type {
 	IOMMUFD_OBJ_FAULT,
 	IOMMUFD_OBJ_VIOMMU,
 	IOMMUFD_OBJ_VDEVICE,
+	IOMMUFD_OBJ_VEVENTQ,
 #ifdef CONFIG_IOMMUFD_TEST
 	IOMMUFD_OBJ_SELFTEST,
 #endif
@@ -62,6 +65,8 @@ struct iommufd_object {
  * @vdevs: virt_id to struct iommufd_vdevice. Changed by the core only; its lock
  *         is a leaf that drivers may take to keep a vDEVICE and its device in
  *         place.
+ * @veventq_lock: Protects @veventqs and the contents of the queues on it; a leaf
+ * @veventqs: Event queues, one per type
  *
  * A driver embeds it as the first member of its own structure and tells the
  * size in &struct iommufd_viommu_ops.
@@ -74,6 +79,8 @@ struct iommufd_viommu {
 	const struct iommufd_viommu_ops *ops;
 	unsigned int type;
 	struct xarray vdevs;
+	spinlock_t veventq_lock; /* veventqs and their rings */
+	struct list_head veventqs;
 };
 
 /**
@@ -119,6 +126,8 @@ struct iommufd_vdevice {
  *                    @array->entry_num is the number of those that were executed
  *                    and are complete, on success and on error. An array without
  *                    entries asks whether its type is known.
+ * @veventq_size: Bytes of an event of a type (enum iommu_veventq_type), 0 for a type
+ *                that the vIOMMU never reports
  * @vdevice_init: Called before the vDEVICE can be looked up. -EINVAL if virt_id
  *                is wider than what the hardware holds, -EOPNOTSUPP if the device
  *                cannot have one.
@@ -148,6 +157,7 @@ struct iommufd_viommu_ops {
 	void (*detach_member)(struct iommu_domain *domain, struct device *dev);
 	int (*cache_invalidate)(struct iommufd_viommu *viommu,
 				struct iommu_user_data_array *array);
+	size_t (*veventq_size)(struct iommufd_viommu *viommu, unsigned int type);
 	int (*vdevice_init)(struct iommufd_vdevice *vdev);
 	void (*vdevice_destroy)(struct iommufd_vdevice *vdev);
 };

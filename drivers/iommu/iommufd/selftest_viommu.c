@@ -398,7 +398,7 @@ static int mock_viommu_cache_invalidate(struct iommufd_viommu *viommu,
 	return rc;
 }
 
-static const struct iommufd_viommu_ops mock_viommu_type_ops = {
+struct iommufd_viommu_ops mock_viommu_type_ops __ro_after_init = {
 	.viommu_size = sizeof(struct mock_viommu),
 	.vdevice_size = sizeof(struct mock_vdevice),
 	.init = mock_viommu_init,

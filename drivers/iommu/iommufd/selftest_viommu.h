@@ -75,7 +75,9 @@ struct mock_dev *mock_dev_create(unsigned long dev_flags,
 				 struct mock_dev *group_of);
 void mock_dev_destroy(struct mock_dev *mdev);
 
-/* selftest_viommu.c */
+/* selftest_viommu.c; each capability adds its operations before user space runs */
+extern struct iommufd_viommu_ops mock_viommu_type_ops;
+
 void mock_viommu_dev_init(struct mock_dev *mdev);
 void mock_viommu_dev_detached(struct mock_dev *mdev);
 const struct iommufd_viommu_ops *mock_viommu_ops(struct device *dev,

@@ -16,6 +16,8 @@
 #include <linux/xarray.h>
 #include <uapi/linux/iommufd.h>
 
+#include <trace/events/iommufd.h>
+
 #include "iommufd_private.h"
 
 /* Cut the tie: nobody finds the device by this vDEVICE from here on */
@@ -25,6 +27,7 @@ static void iommufd_vdevice_disconnect(struct iommufd_vdevice *vdev)
 
 	lockdep_assert_held(&vdev->igroup->lock);
 
+	trace_iommufd_vdevice_destroy(vdev);
 	xa_erase(&vdev->viommu->vdevs, vdev->virt_id);
 	if (ops->vdevice_destroy)
 		ops->vdevice_destroy(vdev);
@@ -146,6 +149,7 @@ static int iommufd_vdevice_connect(struct iommufd_vdevice *vdev,
 	/* The entry exists, so this neither allocates nor fails */
 	xa_store(&viommu->vdevs, virt_id, vdev, GFP_KERNEL);
 	idev->vdev = vdev;
+	trace_iommufd_vdevice_alloc(vdev);
 
 	/* Both pair with iommufd_vdevice_destroy() */
 	refcount_inc(&viommu->obj.users);

@@ -9,6 +9,7 @@
 #include <linux/iommu.h>
 #include <linux/iommufd_viommu.h>
 #include <linux/xarray.h>
+#include <trace/events/iommufd.h>
 #include <uapi/linux/iommufd.h>
 
 #include "../iommu-priv.h"
@@ -19,6 +20,7 @@ void iommufd_viommu_destroy(struct iommufd_object *obj)
 	struct iommufd_viommu *viommu =
 		container_of(obj, struct iommufd_viommu, obj);
 
+	trace_iommufd_viommu_destroy(viommu);
 	viommu->ops->destroy(viommu);
 	xa_destroy(&viommu->vdevs);
 	refcount_dec(&viommu->hwpt->common.obj.users);
@@ -73,6 +75,8 @@ iommufd_viommu_create(struct iommufd_ucmd *ucmd, struct iommufd_device *idev,
 	viommu->ops = ops;
 	viommu->type = cmd->type;
 	xa_init_flags(&viommu->vdevs, XA_FLAGS_ACCOUNT);
+	spin_lock_init(&viommu->veventq_lock);
+	INIT_LIST_HEAD(&viommu->veventqs);
 
 	rc = ops->init(viommu, idev->dev, hwpt->common.domain,
 		       user_data.len ? &user_data : NULL);
@@ -81,6 +85,7 @@ iommufd_viommu_create(struct iommufd_ucmd *ucmd, struct iommufd_device *idev,
 
 	/* Pairs with iommufd_viommu_destroy() */
 	refcount_inc(&hwpt->common.obj.users);
+	trace_iommufd_viommu_alloc(viommu);
 	iommufd_put_object(ucmd->ictx, &hwpt->common.obj);
 	return viommu;
 

@@ -128,6 +128,8 @@ static inline struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test,
 	fake->smmu.asid_bits = 16;
 	fake->smmu.vmid_bits = 8;
 	ida_init(&fake->smmu.vmid_map);
+	fake->smmu.evtq.q.llq.max_n_shift = 8;
+	fake->smmu.evtq.q.prod_reg = fake->smmu.base;
 
 	kunit_activate_static_stub(test, arm_smmu_cmdq_issue_cmdlist,
 				   arm_smmu_fake_issue);
@@ -148,6 +150,7 @@ arm_smmu_fake_add_dev(struct kunit *test, struct arm_smmu_fake *fake, u32 sid)
 	d->master.dev = &d->dev;
 	d->master.streams = d->streams;
 	d->master.num_streams = 1;
+	init_rwsem(&d->master.vsmmu_lock);
 	d->streams[0].id = sid;
 	d->streams[1].id = sid + 1;
 	return d;

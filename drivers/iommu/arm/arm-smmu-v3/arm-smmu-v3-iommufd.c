@@ -6,6 +6,7 @@
 #include <linux/sched/signal.h>
 
 #include "arm-smmu-v3-nested.h"
+#include "arm-smmu-v3-vevent.h"
 
 #define IDR5_DS		BIT(7)
 
@@ -67,6 +68,25 @@ static int arm_vsmmu_vdevice_init(struct iommufd_vdevice *vdev)
 	if (master->num_streams != 1)
 		return -EOPNOTSUPP;
 	return 0;
+}
+
+/* In abort and bypass a vDEVICE can go while its device is attached */
+static void arm_vsmmu_vdevice_destroy(struct iommufd_vdevice *vdev)
+{
+	struct arm_smmu_master *master = dev_iommu_priv_get(vdev->dev);
+
+	mutex_lock(&arm_smmu_asid_lock);
+	if (master->vsmmu == vdev->viommu)
+		arm_smmu_master_set_vsmmu(master, NULL, 0);
+	mutex_unlock(&arm_smmu_asid_lock);
+}
+
+static size_t arm_vsmmu_veventq_size(struct iommufd_viommu *viommu,
+				     unsigned int type)
+{
+	if (type != IOMMU_VEVENTQ_TYPE_ARM_SMMUV3)
+		return 0;
+	return sizeof(struct iommu_vevent_arm_smmuv3);
 }
 
 /*
@@ -223,7 +243,9 @@ static const struct iommufd_viommu_ops arm_vsmmu_ops = {
 	.attach_member = arm_smmu_attach_dev_nested,
 	.detach_member = arm_smmu_nested_leave,
 	.cache_invalidate = arm_vsmmu_cache_invalidate,
+	.veventq_size = arm_vsmmu_veventq_size,
 	.vdevice_init = arm_vsmmu_vdevice_init,
+	.vdevice_destroy = arm_vsmmu_vdevice_destroy,
 };
 
 /**

@@ -13,6 +13,7 @@
 #include <linux/slab.h>
 
 #include "arm-smmu-v3-nested.h"
+#include "arm-smmu-v3-vevent.h"
 
 /* IHI0070 5.2: what belongs to stage 1 and what does not weaken the host */
 #define VSTE_0_ALLOWED	(STRTAB_STE_0_V | STRTAB_STE_0_CFG |		\
@@ -212,6 +213,10 @@ int arm_smmu_attach_dev_nested(struct iommu_domain *domain, struct device *dev)
 	/* Who must have a vDEVICE has one: the core saw to it and pins it */
 	has_vsid = !iommufd_viommu_find_virt_id(&nested->vsmmu->core, dev,
 						&vsid);
+	if (has_vsid) {
+		state.vsmmu = &nested->vsmmu->core;
+		state.vsid = vsid;
+	}
 
 	mutex_lock(&arm_smmu_asid_lock);
 	ret = arm_smmu_attach_prepare(&state, domain);
@@ -245,6 +250,7 @@ void arm_smmu_nested_leave(struct iommu_domain *domain, struct device *dev)
 	struct arm_smmu_ste ste;
 
 	mutex_lock(&arm_smmu_asid_lock);
+	arm_smmu_master_set_vsmmu(master, NULL, 0);
 	arm_smmu_make_nested_ste(&ste, master, nested, false,
 				 master->ats_enabled);
 	arm_smmu_install_ste_for_dev(master, &ste);

@@ -1,12 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # limit: 900
-# vIOMMUs and vDEVICEs on the mock driver: every error, races, and memory that
-# runs out at every allocation.
+# vIOMMUs, vDEVICEs and vEVENTQs on the mock driver: every error, races, and
+# memory that runs out at every allocation.
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
 
 vm --timeout 800 --run - mock << 'EOF'
 t -t 300 iommufd_viommu iommufd_viommu
 t -t 400 iommufd_viommu_fail_nth iommufd_viommu_fail_nth
+t -t 300 iommufd_veventq iommufd_veventq
+t -t 300 iommufd_veventq_fail_nth iommufd_veventq_fail_nth
 EOF

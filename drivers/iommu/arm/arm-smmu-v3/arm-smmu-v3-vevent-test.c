@@ -10,8 +10,8 @@
 #define TEST_VSID	0xa0b0c0d0
 
 /* IHI0070 7.3: word 1 bit 31 is Stall, bit 39 is S2 */
-#define TEST_STALL	(1ULL << 31)
-#define TEST_S2		(1ULL << 39)
+#define TEST_STALL	BIT_ULL(31)
+#define TEST_S2		BIT_ULL(39)
 
 static bool forwarded(unsigned int id)
 {
@@ -111,6 +111,7 @@ static struct kunit_suite arm_smmu_vevent_test_suite = {
 	.name = "arm-smmu-v3-vevent",
 	.test_cases = arm_smmu_vevent_test_cases,
 };
+
 kunit_test_suites(&arm_smmu_vevent_test_suite);
 
 MODULE_IMPORT_NS(EXPORTED_FOR_KUNIT_TESTING);

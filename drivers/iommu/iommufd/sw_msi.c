@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * MSI doorbells in domains that translate MSIs
+ *
+ * Where the IOMMU translates the write that is an MSI, the doorbell has to be
+ * mapped in the domain, and what a device's vectors are programmed with is the
+ * IOVA. It stays in the device for as long as the vector lives, while user space
+ * moves the device between domains. So a doorbell gets a slot of the MSI window
+ * once per iommufd, and has the same IOVA in every domain.
+ *
+ * A group needs the doorbells that any of its devices ever had a vector on, in the
+ * domain with the host's page tables that it is attached to: under nested
+ * translation this is the nest parent. During a replace it needs them in the old
+ * and in the new one. A domain maps a doorbell as long as a group needs it there.
+ *
+ * Lock order: igroup->lock, group mutex, iommufd_ctx::sw_msi_lock. Vectors are set
+ * up under the latter two only: what is needed where is under the last.
+ */
+#include <linux/iommu.h>
+#include <linux/msi.h>
+#include <linux/slab.h>
+
+#include "iommufd_private.h"
+
+/* A doorbell and its place in the MSI window */
+struct iommufd_sw_msi_slot {
+	struct list_head node;
+	phys_addr_t doorbell;
+	phys_addr_t window;
+	unsigned int id;
+};
+
+/* A doorbell that is mapped in a domain */
+struct iommufd_sw_msi_map {
+	struct list_head node;
+	struct iommufd_sw_msi_slot *slot;
+	/* Groups that need it, twice in the middle of a replace */
+	unsigned int users;
+};
+
+static unsigned long iommufd_sw_msi_iova(struct iommufd_sw_msi_slot *slot)
+{
+	return slot->window + slot->id * PAGE_SIZE;
+}
+
+static int iommufd_sw_msi_get(struct iommufd_hwpt_paging *hwpt,
+			      struct iommufd_sw_msi_slot *slot)
+{
+	struct iommufd_sw_msi_map *map;
+	int rc;
+
+	list_for_each_entry(map, &hwpt->sw_msi_maps, node) {
+		if (map->slot == slot) {
+			map->users++;
+			return 0;
+		}
+	}
+
+	map = kzalloc(sizeof(*map), GFP_KERNEL_ACCOUNT);
+	if (!map)
+		return -ENOMEM;
+
+	rc = iommu_map(hwpt->common.domain, iommufd_sw_msi_iova(slot),
+		       slot->doorbell, PAGE_SIZE,
+		       IOMMU_WRITE | IOMMU_NOEXEC | IOMMU_MMIO,
+		       GFP_KERNEL_ACCOUNT);
+	if (rc) {
+		kfree(map);
+		return rc;
+	}
+
+	map->slot = slot;
+	map->users = 1;
+	list_add(&map->node, &hwpt->sw_msi_maps);
+	return 0;
+}
+
+static void iommufd_sw_msi_put(struct iommufd_hwpt_paging *hwpt,
+			       struct iommufd_sw_msi_slot *slot)
+{
+	struct iommufd_sw_msi_map *map;
+
+	list_for_each_entry(map, &hwpt->sw_msi_maps, node) {
+		if (map->slot != slot)
+			continue;
+		if (--map->users)
+			return;
+		iommu_unmap(hwpt->common.domain, iommufd_sw_msi_iova(slot),
+			    PAGE_SIZE);
+		list_del(&map->node);
+		kfree(map);
+		return;
+	}
+}
+
+/* All doorbells that @igroup has, except those from @end on */
+static void iommufd_sw_msi_put_all(struct iommufd_group *igroup,
+				   struct iommufd_hwpt_paging *hwpt,
+				   struct iommufd_sw_msi_slot *end)
+{
+	struct iommufd_sw_msi_slot *slot;
+
+	lockdep_assert_held(&igroup->ictx->sw_msi_lock);
+
+	list_for_each_entry(slot, &igroup->ictx->sw_msi_slots, node) {
+		if (slot == end)
+			return;
+		if (test_bit(slot->id, igroup->sw_msi_needs))
+			iommufd_sw_msi_put(hwpt, slot);
+	}
+}
+
+static int iommufd_sw_msi_get_all(struct iommufd_group *igroup,
+				  struct iommufd_hwpt_paging *hwpt)
+{
+	struct iommufd_sw_msi_slot *slot;
+	int rc;
+
+	lockdep_assert_held(&igroup->ictx->sw_msi_lock);
+
+	list_for_each_entry(slot, &igroup->ictx->sw_msi_slots, node) {
+		if (!test_bit(slot->id, igroup->sw_msi_needs))
+			continue;
+		rc = iommufd_sw_msi_get(hwpt, slot);
+		if (rc) {
+			iommufd_sw_msi_put_all(igroup, hwpt, slot);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+/**
+ * iommufd_sw_msi_prepare - Map the doorbells of a group where it is going to
+ * @igroup: The group
+ * @hwpt: What it will be attached to
+ *
+ * From here on a new doorbell is mapped in the old and in the new domain, until
+ * iommufd_sw_msi_commit() or iommufd_sw_msi_abort().
+ *
+ * Context: Process context, may sleep; the caller holds igroup->lock.
+ *
+ * Return: 0, or the error of a mapping that failed, with none left behind.
+ */
+int iommufd_sw_msi_prepare(struct iommufd_group *igroup,
+			   struct iommufd_hw_pagetable *hwpt)
+{
+	struct iommufd_hwpt_paging *next = find_hwpt_paging(hwpt);
+	struct iommufd_ctx *ictx = igroup->ictx;
+	int rc;
+
+	lockdep_assert_held(&igroup->lock);
+
+	mutex_lock(&ictx->sw_msi_lock);
+	rc = iommufd_sw_msi_get_all(igroup, next);
+	if (!rc)
+		igroup->sw_msi_next = next;
+	mutex_unlock(&ictx->sw_msi_lock);
+	return rc;
+}
+
+/**
+ * iommufd_sw_msi_abort - The group stays where it is
+ * @igroup: The group
+ *
+ * Context: Process context, may sleep; the caller holds igroup->lock.
+ */
+void iommufd_sw_msi_abort(struct iommufd_group *igroup)
+{
+	struct iommufd_ctx *ictx = igroup->ictx;
+
+	lockdep_assert_held(&igroup->lock);
+
+	mutex_lock(&ictx->sw_msi_lock);
+	if (igroup->sw_msi_next)
+		iommufd_sw_msi_put_all(igroup, igroup->sw_msi_next, NULL);
+	igroup->sw_msi_next = NULL;
+	mutex_unlock(&ictx->sw_msi_lock);
+}
+
+/**
+ * iommufd_sw_msi_commit - The group has arrived, or was detached
+ * @igroup: The group
+ *
+ * Context: Process context, may sleep; the caller holds igroup->lock.
+ */
+void iommufd_sw_msi_commit(struct iommufd_group *igroup)
+{
+	struct iommufd_ctx *ictx = igroup->ictx;
+
+	lockdep_assert_held(&igroup->lock);
+
+	mutex_lock(&ictx->sw_msi_lock);
+	if (igroup->sw_msi_hwpt)
+		iommufd_sw_msi_put_all(igroup, igroup->sw_msi_hwpt, NULL);
+	igroup->sw_msi_hwpt = igroup->sw_msi_next;
+	igroup->sw_msi_next = NULL;
+	mutex_unlock(&ictx->sw_msi_lock);
+}
+
+static struct iommufd_sw_msi_slot *
+iommufd_sw_msi_find_slot(struct iommufd_ctx *ictx, phys_addr_t window,
+			 phys_addr_t doorbell)
+{
+	struct iommufd_sw_msi_slot *slot;
+	unsigned int id = 0;
+
+	lockdep_assert_held(&ictx->sw_msi_lock);
+
+	list_for_each_entry(slot, &ictx->sw_msi_slots, node) {
+		if (slot->window == window && slot->doorbell == doorbell)
+			return slot;
+		id++;
+	}
+
+	if (id == IOMMUFD_SW_MSI_SLOTS)
+		return ERR_PTR(-ENOSPC);
+	slot = kzalloc(sizeof(*slot), GFP_KERNEL_ACCOUNT);
+	if (!slot)
+		return ERR_PTR(-ENOMEM);
+
+	slot->window = window;
+	slot->doorbell = doorbell;
+	slot->id = id;
+	list_add_tail(&slot->node, &ictx->sw_msi_slots);
+	return slot;
+}
+
+/**
+ * iommufd_sw_msi_map - Map the doorbell of a new vector
+ * @handle: Attachment of the device's group
+ * @desc: The vector; told the IOVA
+ * @msi_addr: Physical address of the doorbell
+ *
+ * Context: Process context, may sleep; the caller holds the group mutex, so that
+ * the attachment stays.
+ *
+ * Return: 0, -ENOSPC if the window is full, -ENOMEM or the error of the mapping;
+ * the vector is not set up then.
+ */
+int iommufd_sw_msi_map(struct iommu_attach_handle *handle,
+		       struct msi_desc *desc, phys_addr_t msi_addr)
+{
+	struct iommufd_group *igroup = to_iommufd_handle(handle)->igroup;
+	struct iommufd_ctx *ictx = igroup->ictx;
+	struct iommufd_sw_msi_slot *slot;
+	int rc = 0;
+
+	/* The IOMMU does not translate MSIs */
+	if (igroup->sw_msi_start == PHYS_ADDR_MAX) {
+		msi_desc_set_iommu_msi_iova(desc, 0, 0);
+		return 0;
+	}
+
+	mutex_lock(&ictx->sw_msi_lock);
+	slot = iommufd_sw_msi_find_slot(ictx, igroup->sw_msi_start,
+					msi_addr & PAGE_MASK);
+	if (IS_ERR(slot)) {
+		rc = PTR_ERR(slot);
+		goto out_unlock;
+	}
+
+	if (!test_bit(slot->id, igroup->sw_msi_needs)) {
+		if (igroup->sw_msi_hwpt) {
+			rc = iommufd_sw_msi_get(igroup->sw_msi_hwpt, slot);
+			if (rc)
+				goto out_unlock;
+		}
+		if (igroup->sw_msi_next) {
+			rc = iommufd_sw_msi_get(igroup->sw_msi_next, slot);
+			if (rc)
+				goto out_put;
+		}
+		set_bit(slot->id, igroup->sw_msi_needs);
+	}
+	msi_desc_set_iommu_msi_iova(desc, iommufd_sw_msi_iova(slot), PAGE_SHIFT);
+	goto out_unlock;
+
+out_put:
+	if (igroup->sw_msi_hwpt)
+		iommufd_sw_msi_put(igroup->sw_msi_hwpt, slot);
+out_unlock:
+	mutex_unlock(&ictx->sw_msi_lock);
+	return rc;
+}
+
+/**
+ * iommufd_sw_msi_destroy - Forget the slots of a context
+ * @ictx: The context; nothing is attached any more
+ *
+ * Context: Process context.
+ */
+void iommufd_sw_msi_destroy(struct iommufd_ctx *ictx)
+{
+	struct iommufd_sw_msi_slot *slot, *tmp;
+
+	list_for_each_entry_safe(slot, tmp, &ictx->sw_msi_slots, node)
+		kfree(slot);
+	mutex_destroy(&ictx->sw_msi_lock);
+}

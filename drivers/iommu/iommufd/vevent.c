@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Reporting an event to a vEVENTQ. Built in, because drivers call it.
+ */
+#include <linux/export.h>
+#include <linux/iommufd_veventq.h>
+#include <linux/poll.h>
+
+#include <trace/events/iommufd.h>
+
+#include "veventq.h"
+
+/**
+ * iommufd_viommu_find_veventq - Find the queue for a type of event
+ * @viommu: vIOMMU that the events come from
+ * @type: enum iommu_veventq_type
+ *
+ * Context: Any. The caller holds @viommu->veventq_lock, under which the queue
+ * stays.
+ *
+ * Return: the queue, or NULL if there is none.
+ */
+struct iommufd_veventq *iommufd_viommu_find_veventq(struct iommufd_viommu *viommu,
+						    unsigned int type)
+{
+	struct iommufd_veventq *veventq;
+
+	lockdep_assert_held(&viommu->veventq_lock);
+
+	list_for_each_entry(veventq, &viommu->veventqs, node)
+		if (veventq->type == type)
+			return veventq;
+	return NULL;
+}
+EXPORT_SYMBOL_NS_GPL(iommufd_viommu_find_veventq, IOMMUFD_INTERNAL);
+
+/**
+ * iommufd_viommu_report_event - Give an event to the VM behind a vIOMMU
+ * @viommu: The vIOMMU, which the caller keeps from going away
+ * @type: enum iommu_veventq_type
+ * @virt_id: Virtual ID of the device that the event is about, for tracing
+ * @id: What kind of event it is, for tracing
+ * @event: The event as user space is to see it
+ * @len: Bytes of @event; what the driver's veventq_size told for @type
+ *
+ * Never sleeps, allocates or waits for a reader. A queue that is full loses the
+ * event and tells its reader so.
+ *
+ * Context: Process or softirq context; takes @viommu->veventq_lock.
+ *
+ * Return: 0 if the event is accounted for, -ENOENT if nobody wants events of
+ * @type, -EINVAL if @len is not the size of one.
+ */
+int iommufd_viommu_report_event(struct iommufd_viommu *viommu,
+				unsigned int type, u64 virt_id, u32 id,
+				const void *event, size_t len)
+{
+	struct iommufd_veventq *veventq;
+	int rc = 0;
+	u32 seq;
+
+	spin_lock_bh(&viommu->veventq_lock);
+	veventq = iommufd_viommu_find_veventq(viommu, type);
+	if (!veventq || !veventq->live) {
+		rc = -ENOENT;
+		goto out_unlock;
+	}
+	if (len + sizeof(struct iommufd_vevent_header) != veventq->ring.size) {
+		rc = -EINVAL;
+		goto out_unlock;
+	}
+
+	if (iommufd_vring_report(&veventq->ring, event, &seq))
+		trace_iommufd_vevent(viommu, type, virt_id, id, seq);
+	else
+		trace_iommufd_vevent_lost(viommu, type, virt_id, id, seq);
+	if (wq_has_sleeper(&veventq->wait))
+		wake_up_interruptible_poll(&veventq->wait,
+					   EPOLLIN | EPOLLRDNORM);
+out_unlock:
+	spin_unlock_bh(&viommu->veventq_lock);
+	return rc;
+}
+EXPORT_SYMBOL_NS_GPL(iommufd_viommu_report_event, IOMMUFD);

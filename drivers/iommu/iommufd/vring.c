@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The ring of a vEVENTQ
+ *
+ * All memory is there from the start: reporting an event allocates nothing and
+ * takes the same time whatever a reader does. Readers copy events out of their
+ * slots and give the slots back afterwards, so nothing that did not reach user
+ * space is overwritten. The caller serialises all functions here; readers must not
+ * hold that lock while they copy, only agree among themselves.
+ */
+#include <linux/export.h>
+#include <linux/limits.h>
+#include <linux/minmax.h>
+#include <linux/string.h>
+
+#include "vring.h"
+
+/**
+ * iommufd_vring_report - Put an event into the ring
+ * @ring: The ring
+ * @event: The event, all bytes of a record but the header
+ * @sequence: Set to the number of the event
+ *
+ * Context: Any. The ring is locked.
+ *
+ * Return: true, or false if the ring is full and the event is lost.
+ */
+bool iommufd_vring_report(struct iommufd_vring *ring, const void *event,
+			  u32 *sequence)
+{
+	struct iommufd_vevent_header *header;
+	u32 tail;
+
+	*sequence = ring->next_seq;
+	/* 0 comes after INT_MAX */
+	ring->next_seq = (ring->next_seq + 1) & INT_MAX;
+
+	if (ring->used == ring->depth) {
+		ring->lost_seq = *sequence;
+		ring->lost = true;
+		return false;
+	}
+
+	tail = ring->head + ring->used;
+	if (tail >= ring->depth)
+		tail -= ring->depth;
+
+	header = ring->slots + (size_t)tail * ring->size;
+	header->flags = 0;
+	header->sequence = *sequence;
+	memcpy(header + 1, event, ring->size - sizeof(*header));
+	ring->used++;
+	/* The gap in front of this event tells of it from now on */
+	ring->lost = false;
+	return true;
+}
+EXPORT_SYMBOL_NS_GPL(iommufd_vring_report, IOMMUFD_INTERNAL);
+
+/**
+ * iommufd_vring_peek - Find the oldest events
+ * @ring: The ring
+ * @records: Set to the first of them; the others follow in memory
+ *
+ * Context: Any. The ring is locked. The records stay in place without the lock
+ * until they are released.
+ *
+ * Return: how many there are, not counting those that don't follow in memory.
+ */
+u32 iommufd_vring_peek(const struct iommufd_vring *ring, void **records)
+{
+	*records = ring->slots + (size_t)ring->head * ring->size;
+	return min(ring->used, ring->depth - ring->head);
+}
+EXPORT_SYMBOL_NS_GPL(iommufd_vring_peek, IOMMUFD_INTERNAL);
+
+/**
+ * iommufd_vring_release - Give back the slots of the oldest events
+ * @ring: The ring
+ * @num: How many, at most what iommufd_vring_peek() returned
+ *
+ * Context: Any. The ring is locked.
+ */
+void iommufd_vring_release(struct iommufd_vring *ring, u32 num)
+{
+	ring->used -= num;
+	ring->head += num;
+	if (ring->head == ring->depth)
+		ring->head = 0;
+}
+EXPORT_SYMBOL_NS_GPL(iommufd_vring_release, IOMMUFD_INTERNAL);
+
+/**
+ * iommufd_vring_peek_lost - Is the next thing to read that events were lost?
+ * @ring: The ring
+ * @header: Set to what the reader is to be told
+ *
+ * Context: Any. The ring is locked.
+ *
+ * Return: true if so, false if an event comes next or nothing does.
+ */
+bool iommufd_vring_peek_lost(const struct iommufd_vring *ring,
+			     struct iommufd_vevent_header *header)
+{
+	if (ring->used || !ring->lost)
+		return false;
+	header->flags = IOMMU_VEVENTQ_FLAG_LOST_EVENTS;
+	header->sequence = ring->lost_seq;
+	return true;
+}
+EXPORT_SYMBOL_NS_GPL(iommufd_vring_peek_lost, IOMMUFD_INTERNAL);
+
+/**
+ * iommufd_vring_release_lost - The reader knows of a loss
+ * @ring: The ring
+ * @sequence: What the reader was told; a newer loss remains to be told
+ *
+ * Context: Any. The ring is locked.
+ */
+void iommufd_vring_release_lost(struct iommufd_vring *ring, u32 sequence)
+{
+	if (ring->lost_seq == sequence)
+		ring->lost = false;
+}
+EXPORT_SYMBOL_NS_GPL(iommufd_vring_release_lost, IOMMUFD_INTERNAL);
