@@ -46,6 +46,9 @@ static ssize_t iommufd_veventq_read_records(struct iommufd_veventq *veventq,
 
 	left = copy_to_user(buf, records, (size_t)num * size);
 	copied = num - DIV_ROUND_UP(left, size);
+	/* A copy that faults may give up long before the byte that did */
+	if (!copied && num > 1)
+		copied = !copy_to_user(buf, records, size);
 	if (!copied)
 		return -EFAULT;
 
