@@ -4,7 +4,7 @@ W := tools/testing/viommu
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help deps tree refresh series image run shell test test-long check bench clean
+.PHONY: help deps tree refresh series deb image run shell test test-long check bench clean
 
 help:
 	@echo 'make run        boot the series on an emulated SMMUv3 and watch a small VMM use it'
@@ -18,6 +18,7 @@ help:
 	@echo 'make tree       build/linux: the base, then a commit per patch'
 	@echo 'make refresh    fold what was edited there back into this repository'
 	@echo 'make series     build/series: patches for "git am" on a plain 6.12.y'
+	@echo 'make deb        build/deb: a Debian kernel package for arm64, in hours'
 	@echo 'make deps       install what is needed (Debian 12, root)'
 	@echo 'make clean      remove build/'
 	@echo ''
@@ -35,6 +36,9 @@ refresh: deps
 
 series: deps
 	@scripts/series
+
+deb: deps
+	@scripts/deb
 
 image: deps
 	@$(W)/image

@@ -13,6 +13,7 @@
 #include <linux/refcount.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
+#include <linux/uaccess.h>
 #include <linux/xarray.h>
 
 struct iommufd_ctx;
@@ -169,7 +170,34 @@ int iommufd_viommu_find_virt_id(struct iommufd_viommu *viommu,
 				struct device *dev, u64 *virt_id);
 int iommufd_data_to_user(const struct iommu_user_data *user_data,
 			 const void *src, unsigned int type, size_t len);
-u32 iommufd_read_entries(const struct iommu_user_data_array *array, u32 first,
-			 u32 num, void *dst, size_t size, int *err);
+u32 iommufd_read_entries_singly(const struct iommu_user_data_array *array,
+				u32 first, u32 num, void *dst, size_t size,
+				int *err);
+
+/**
+ * iommufd_read_entries - Copy a block of entries from a user space array
+ * @array: The array; its entry_len is at least @size
+ * @first: Index of the first entry
+ * @num: How many, at least 1; @first + @num is at most @array->entry_num
+ * @dst: Room for @num structures of @size bytes
+ * @size: Bytes of the structure that the driver knows
+ * @err: Set if fewer than @num entries were read, to what is wrong with the next
+ *       one: -EFAULT, or -E2BIG if it has non-zero bytes past @size
+ *
+ * Context: Process context, may fault.
+ *
+ * Return: how many entries were read.
+ */
+static inline u32
+iommufd_read_entries(const struct iommu_user_data_array *array, u32 first,
+		     u32 num, void *dst, size_t size, int *err)
+{
+	const void __user *src = array->uptr + array->entry_len * first;
+
+	if (likely(array->entry_len == size) &&
+	    likely(!copy_from_user(dst, src, size * num)))
+		return num;
+	return iommufd_read_entries_singly(array, first, num, dst, size, err);
+}
 #endif
 #endif

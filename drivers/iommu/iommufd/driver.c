@@ -87,31 +87,14 @@ int iommufd_data_to_user(const struct iommu_user_data *user_data,
 }
 EXPORT_SYMBOL_NS_GPL(iommufd_data_to_user, IOMMUFD);
 
-/**
- * iommufd_read_entries - Copy a block of entries from a user space array
- * @array: The array; its entry_len is at least @size
- * @first: Index of the first entry
- * @num: How many, at least 1; @first + @num is at most @array->entry_num
- * @dst: Room for @num structures of @size bytes
- * @size: Bytes of the structure that the driver knows
- * @err: Set if fewer than @num entries were read, to what is wrong with the next
- *       one: -EFAULT, or -E2BIG if it has non-zero bytes past @size
- *
- * Context: Process context, may fault.
- *
- * Return: how many entries were read.
- */
-u32 iommufd_read_entries(const struct iommu_user_data_array *array, u32 first,
-			 u32 num, void *dst, size_t size, int *err)
+/* For iommufd_read_entries(): so that all in front of a bad one get executed */
+u32 iommufd_read_entries_singly(const struct iommu_user_data_array *array,
+				u32 first, u32 num, void *dst, size_t size,
+				int *err)
 {
 	const void __user *src = array->uptr + array->entry_len * first;
 	u32 i;
 
-	if (likely(array->entry_len == size) &&
-	    likely(!copy_from_user(dst, src, size * num)))
-		return num;
-
-	/* One by one, so that all in front of the bad one get executed */
 	for (i = 0; i < num; i++) {
 		int rc = copy_struct_from_user(dst, size, src,
 					       array->entry_len);
@@ -125,4 +108,4 @@ u32 iommufd_read_entries(const struct iommu_user_data_array *array, u32 first,
 	}
 	return i;
 }
-EXPORT_SYMBOL_NS_GPL(iommufd_read_entries, IOMMUFD);
+EXPORT_SYMBOL_NS_GPL(iommufd_read_entries_singly, IOMMUFD);

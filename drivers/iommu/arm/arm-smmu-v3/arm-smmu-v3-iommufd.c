@@ -137,18 +137,17 @@ static u32 arm_vsmmu_issue_block(struct arm_vsmmu *vsmmu,
 {
 	struct arm_smmu_device *smmu = vsmmu->smmu;
 	bool sids = false, tlbi = false;
+	u16 vmid = vsmmu->s2.vmid;
 	u32 done, out;
 	int ret = 0;
 
 	for (done = 0; done != num; done++) {
-		u64 cmd[CMDQ_ENT_DWORDS] = {
-			le64_to_cpu(cmds[done].user.cmd[0]),
-			le64_to_cpu(cmds[done].user.cmd[1]),
-		};
+		u64 *cmd = cmds[done].cmd;
 		enum arm_smmu_vcmd_kind kind;
 
-		kind = arm_smmu_vcmd_translate(&vsmmu->rules, cmd,
-					       vsmmu->s2.vmid);
+		cmd[0] = le64_to_cpu(cmds[done].user.cmd[0]);
+		cmd[1] = le64_to_cpu(cmds[done].user.cmd[1]);
+		kind = arm_smmu_vcmd_translate(&vsmmu->rules, cmd, vmid);
 		if (kind == ARM_SMMU_VCMD_REFUSED) {
 			*err = -EIO;
 			break;
@@ -158,7 +157,6 @@ static u32 arm_vsmmu_issue_block(struct arm_vsmmu *vsmmu,
 			break;
 		tlbi |= kind < ARM_SMMU_VCMD_SID;
 		sids |= kind >= ARM_SMMU_VCMD_SID;
-		memcpy(cmds[done].cmd, cmd, sizeof(cmd));
 	}
 
 	if (sids) {
@@ -190,7 +188,8 @@ static int arm_vsmmu_cache_invalidate(struct iommufd_viommu *viommu,
 				      struct iommu_user_data_array *array)
 {
 	struct arm_vsmmu *vsmmu = to_vsmmu(viommu);
-	union arm_vsmmu_cmd cmds[CMDQ_BATCH_ENTRIES];
+	/* Only what was read into it is used: don't clear it for one command */
+	union arm_vsmmu_cmd cmds[CMDQ_BATCH_ENTRIES] __uninitialized;
 	u32 total = array->entry_num;
 	u32 max = CMDQ_BATCH_ENTRIES;
 	u32 done = 0;

@@ -10,7 +10,6 @@
  * Nothing here touches hardware or memory besides its arguments.
  */
 #include <kunit/visibility.h>
-#include <linux/nospec.h>
 #include <linux/sizes.h>
 
 #include "arm-smmu-v3-vcmd.h"
@@ -68,6 +67,8 @@ static const struct arm_smmu_vcmd_op arm_smmu_vcmd_ops[] = {
 	},
 };
 
+static_assert(ARRAY_SIZE(arm_smmu_vcmd_ops) == ARM_SMMU_VCMD_OPCODES);
+
 /**
  * arm_smmu_vcmd_init_rules - Work out the command set of a vSMMU
  * @rules: Where to put it
@@ -90,7 +91,9 @@ void arm_smmu_vcmd_init_rules(struct arm_smmu_vcmd_rules *rules,
 
 	for (i = 0; i < ARRAY_SIZE(arm_smmu_vcmd_ops); i++) {
 		const struct arm_smmu_vcmd_op *op = &arm_smmu_vcmd_ops[i];
-		struct arm_smmu_vcmd_rule *rule = &rules->rule[op->opcode];
+		struct arm_smmu_vcmd_rule *rule = &rules->rule[i + 1];
+		/* Fields with rules of their own, or the opcode if all have them */
+		u64 special[CMDQ_ENT_DWORDS] = {};
 		u64 missing[CMDQ_ENT_DWORDS] = {};
 
 		switch (op->kind) {
@@ -100,11 +103,18 @@ void arm_smmu_vcmd_init_rules(struct arm_smmu_vcmd_rules *rules,
 			if (!caps->ssid_bits)
 				missing[0] |= CMDQ_0_SSV | CMDQ_ATC_0_GLOBAL;
 			missing[0] |= CMDQ_ATC_0_SSID & ~ssid;
+			special[0] = CMDQ_0_OP;
 			break;
 		case ARM_SMMU_VCMD_SID:
 			missing[0] |= CMDQ_CFGI_0_SSID & ~ssid;
+			special[0] = CMDQ_0_OP;
+			break;
+		case ARM_SMMU_VCMD_NSNH:
+			special[0] = CMDQ_0_OP;
 			break;
 		case ARM_SMMU_VCMD_RANGE:
+			special[0] = TLBI_0_RANGE;
+			special[1] = TLBI_1_RANGE;
 			if (!caps->ril) {
 				missing[0] |= TLBI_0_RANGE;
 				missing[1] |= TLBI_1_RANGE;
@@ -116,9 +126,12 @@ void arm_smmu_vcmd_init_rules(struct arm_smmu_vcmd_rules *rules,
 			break;
 		}
 
+		rules->index[op->opcode] = i + 1;
 		rule->kind = op->kind;
 		rule->allowed[0] = op->opcode | (op->fields[0] & ~missing[0]);
 		rule->allowed[1] = op->fields[1] & ~missing[1];
+		rule->unusual[0] = ~rule->allowed[0] | special[0];
+		rule->unusual[1] = ~rule->allowed[1] | special[1];
 	}
 }
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_vcmd_init_rules);
@@ -147,31 +160,13 @@ static bool arm_smmu_vcmd_range_ok(const struct arm_smmu_vcmd_rules *rules,
 	}
 }
 
-/**
- * arm_smmu_vcmd_translate - Make a guest's command one for the physical SMMU
- * @rules: The command set of the guest's vSMMU
- * @cmd: The command in CPU byte order. If it is accepted it comes back for the
- *       guest's VMID; the vSID of a command that has one is left in it.
- * @vmid: The guest's VMID
- *
- * Context: Any.
- *
- * Return: ARM_SMMU_VCMD_REFUSED if the command must not be issued,
- * ARM_SMMU_VCMD_SID or ARM_SMMU_VCMD_ATC if the caller still has to replace the
- * vSID, and any other kind if the command is ready.
- */
+/* All that arm_smmu_vcmd_translate() cannot do at a glance */
 enum arm_smmu_vcmd_kind
-arm_smmu_vcmd_translate(const struct arm_smmu_vcmd_rules *rules, u64 *cmd,
-			u16 vmid)
+arm_smmu_vcmd_translate_any(const struct arm_smmu_vcmd_rules *rules, u64 *cmd,
+			    u16 vmid)
 {
-	u8 opcode = FIELD_GET(CMDQ_0_OP, cmd[0]);
-	const struct arm_smmu_vcmd_rule *rule;
+	const struct arm_smmu_vcmd_rule *rule = arm_smmu_vcmd_rule(rules, cmd);
 
-	if (opcode >= ARRAY_SIZE(rules->rule))
-		return ARM_SMMU_VCMD_REFUSED;
-
-	opcode = array_index_nospec(opcode, ARRAY_SIZE(rules->rule));
-	rule = &rules->rule[opcode];
 	if (cmd[0] & ~rule->allowed[0] || cmd[1] & ~rule->allowed[1])
 		return ARM_SMMU_VCMD_REFUSED;
 
@@ -194,7 +189,7 @@ arm_smmu_vcmd_translate(const struct arm_smmu_vcmd_rules *rules, u64 *cmd,
 		return rule->kind;
 	}
 
-	u64p_replace_bits(&cmd[0], vmid, CMDQ_TLBI_0_VMID);
+	arm_smmu_vcmd_set_vmid(cmd, vmid);
 	return rule->kind;
 }
-EXPORT_SYMBOL_IF_KUNIT(arm_smmu_vcmd_translate);
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_vcmd_translate_any);

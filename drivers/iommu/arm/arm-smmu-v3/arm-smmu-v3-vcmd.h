@@ -12,8 +12,8 @@
 struct iommufd_viommu;
 struct iommu_user_data_array;
 
-/* One past the highest opcode that a guest may use */
-#define ARM_SMMU_VCMD_OPCODES		(CMDQ_OP_ATC_INV + 1)
+/* How many opcodes a guest may use at most */
+#define ARM_SMMU_VCMD_OPCODES		8
 
 /**
  * struct arm_smmu_vcmd_caps - What decides which bits a command may carry
@@ -52,21 +52,27 @@ enum arm_smmu_vcmd_kind {
 /**
  * struct arm_smmu_vcmd_rule - What a command may carry on one SMMU
  * @allowed: Bits that may be set in each double word, the opcode included
+ * @unusual: Where the guest's VMID is all that the command lacks, if none of
+ *	     these bits is set: those not in @allowed and those with further rules
  * @kind: enum arm_smmu_vcmd_kind
  */
 struct arm_smmu_vcmd_rule {
 	u64 allowed[CMDQ_ENT_DWORDS];
+	u64 unusual[CMDQ_ENT_DWORDS];
 	u8 kind;
 };
 
 /**
  * struct arm_smmu_vcmd_rules - The command set of one vSMMU
- * @rule: By opcode
+ * @index: Index into @rule by opcode
+ * @rule: The first one is for all opcodes that a guest must not use
  * @pgsize_bitmap: As in &struct arm_smmu_vcmd_caps
  * @ds: As in &struct arm_smmu_vcmd_caps
  */
 struct arm_smmu_vcmd_rules {
-	struct arm_smmu_vcmd_rule rule[ARM_SMMU_VCMD_OPCODES];
+	/* Takes any opcode: nothing to check, and nothing to speculate past */
+	u8 index[CMDQ_0_OP + 1];
+	struct arm_smmu_vcmd_rule rule[1 + ARM_SMMU_VCMD_OPCODES];
 	unsigned long pgsize_bitmap;
 	bool ds;
 };
@@ -74,14 +80,53 @@ struct arm_smmu_vcmd_rules {
 void arm_smmu_vcmd_init_rules(struct arm_smmu_vcmd_rules *rules,
 			      const struct arm_smmu_vcmd_caps *caps);
 enum arm_smmu_vcmd_kind
-arm_smmu_vcmd_translate(const struct arm_smmu_vcmd_rules *rules, u64 *cmd,
-			u16 vmid);
+arm_smmu_vcmd_translate_any(const struct arm_smmu_vcmd_rules *rules, u64 *cmd,
+			    u16 vmid);
+
+static inline const struct arm_smmu_vcmd_rule *
+arm_smmu_vcmd_rule(const struct arm_smmu_vcmd_rules *rules, const u64 *cmd)
+{
+	return &rules->rule[rules->index[FIELD_GET(CMDQ_0_OP, cmd[0])]];
+}
 
 /* What an accepted command is; it may be translated already */
 static inline enum arm_smmu_vcmd_kind
 arm_smmu_vcmd_kind(const struct arm_smmu_vcmd_rules *rules, const u64 *cmd)
 {
-	return rules->rule[FIELD_GET(CMDQ_0_OP, cmd[0])].kind;
+	return arm_smmu_vcmd_rule(rules, cmd)->kind;
+}
+
+static inline void arm_smmu_vcmd_set_vmid(u64 *cmd, u16 vmid)
+{
+	u64p_replace_bits(&cmd[0], vmid, CMDQ_TLBI_0_VMID);
+}
+
+/**
+ * arm_smmu_vcmd_translate - Make a guest's command one for the physical SMMU
+ * @rules: The command set of the guest's vSMMU
+ * @cmd: The command in CPU byte order. If it is accepted it comes back for the
+ *       guest's VMID; the vSID of a command that has one is left in it.
+ * @vmid: The guest's VMID
+ *
+ * Context: Any.
+ *
+ * Return: ARM_SMMU_VCMD_REFUSED if the command must not be issued,
+ * ARM_SMMU_VCMD_SID or ARM_SMMU_VCMD_ATC if the caller still has to replace the
+ * vSID, and any other kind if the command is ready.
+ */
+static __always_inline enum arm_smmu_vcmd_kind
+arm_smmu_vcmd_translate(const struct arm_smmu_vcmd_rules *rules, u64 *cmd,
+			u16 vmid)
+{
+	const struct arm_smmu_vcmd_rule *rule = arm_smmu_vcmd_rule(rules, cmd);
+
+	/* Guests send little else than these, and many of them at a time */
+	if (likely(rule->kind && !((cmd[0] & rule->unusual[0]) |
+				   (cmd[1] & rule->unusual[1])))) {
+		arm_smmu_vcmd_set_vmid(cmd, vmid);
+		return ARM_SMMU_VCMD_VMID;
+	}
+	return arm_smmu_vcmd_translate_any(rules, cmd, vmid);
 }
 
 static inline u32 arm_smmu_vcmd_sid(const u64 *cmd)

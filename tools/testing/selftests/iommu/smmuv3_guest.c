@@ -15,23 +15,12 @@
 #define CD_0_OR0_WBRA		_BITULL(10)
 #define CD_0_SH0_ISH		(3ULL << 12)
 #define CD_0_EPD1		_BITULL(30)
-#define CD_0_V			_BITULL(31)
 #define CD_0_IPS_40		(2ULL << 32)
 #define CD_0_AA64		_BITULL(41)
-#define CD_0_R			_BITULL(45)
 #define CD_0_A			_BITULL(46)
 #define CD_0_ASET		_BITULL(47)
 #define CD_0_ASID(asid)		((__u64)(asid) << 48)
 #define CD_3_MAIR_WB		0xffULL
-
-/* VMSAv8-64 descriptors */
-#define PTE_VALID		_BITULL(0)
-#define PTE_TABLE		_BITULL(1)	/* at level 3: page */
-#define PTE_AP_UNPRIV		_BITULL(6)
-#define PTE_SH_ISH		(3ULL << 8)
-#define PTE_AF			_BITULL(10)
-#define PTE_NG			_BITULL(11)
-#define PTE_ADDR		0x0000fffffffff000ULL
 
 void s1_write_cd(struct s1 *s1)
 {
@@ -71,10 +60,16 @@ static __le64 *s1_pte(struct s1 *s1, __u64 va)
 	return &table[(va >> 12) & 511];
 }
 
+void s1_map_flip(struct s1 *s1, __u64 va, __u64 gpa, __u64 flip)
+{
+	*s1_pte(s1, va) = htole64((gpa | PTE_NG | PTE_AF | PTE_SH_ISH |
+				   PTE_AP_UNPRIV | PTE_TABLE | PTE_VALID) ^
+				  flip);
+}
+
 void s1_map(struct s1 *s1, __u64 va, __u64 gpa)
 {
-	*s1_pte(s1, va) = htole64(gpa | PTE_NG | PTE_AF | PTE_SH_ISH |
-				  PTE_AP_UNPRIV | PTE_TABLE | PTE_VALID);
+	s1_map_flip(s1, va, gpa, 0);
 }
 
 void s1_unmap(struct s1 *s1, __u64 va)

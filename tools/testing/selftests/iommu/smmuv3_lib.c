@@ -8,8 +8,10 @@
 #include <limits.h>
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
+#include <poll.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -278,6 +280,8 @@ int __hw_info(struct vm *vm, __u32 dev_id, __u32 flags, __u32 *type,
 
 /* QEMU's docs/specs/edu.rst */
 #define EDU_ID		0x11e81234	/* as config space has it */
+#define EDU_IRQ_RAISE	0x60
+#define EDU_IRQ_ACK	0x64
 #define EDU_DMA_SRC	0x80
 #define EDU_DMA_DST	0x88
 #define EDU_DMA_COUNT	0x90
@@ -545,6 +549,30 @@ void edu_close(struct edu *edu)
 	edu->fd = -1;
 }
 
+void edu_open_host(struct edu *edu, const struct edu_slot *slot)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	memset(edu, 0, sizeof(*edu));
+	edu->slot = slot;
+	snprintf(path, sizeof(path), PCI_DEVICES "/%s/config", slot->bdf);
+	edu->fd = open(path, O_RDWR | O_CLOEXEC);
+	if (edu->fd < 0)
+		die("%s: %s", path, strerror(errno));
+	edu_set_master(edu);
+
+	snprintf(path, sizeof(path), PCI_DEVICES "/%s/resource0", slot->bdf);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		die("%s: %s", path, strerror(errno));
+	edu->regs = mmap(NULL, EDU_BAR_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+			 fd, 0);
+	if (edu->regs == MAP_FAILED)
+		die("%s: BAR0: %s", slot->bdf, strerror(errno));
+	close(fd);
+}
+
 int __edu_attach(struct edu *edu, __u32 pt_id)
 {
 	struct vfio_device_attach_iommufd_pt attach = {
@@ -583,6 +611,12 @@ static void edu_set(struct edu *edu, unsigned int reg, __u64 val)
 			 __ATOMIC_RELAXED);
 }
 
+static void edu_set32(struct edu *edu, unsigned int reg, __u32 val)
+{
+	__atomic_store_n((__le32 *)(edu->regs + reg), htole32(val),
+			 __ATOMIC_RELAXED);
+}
+
 /* The device must see what was written to memory before it is started. */
 static void edu_wmb(void)
 {
@@ -610,33 +644,112 @@ static __u64 now_ms(void)
 	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
 }
 
-static void edu_dma(struct edu *edu, __u64 src, __u64 dst, unsigned int len,
-		    unsigned int dir)
+void edu_start(struct edu *edu, __u64 iova, unsigned int off, unsigned int len,
+	       bool to_memory)
+{
+	__u64 mem = EDU_MEM + off;
+
+	edu_set(edu, EDU_DMA_SRC, to_memory ? mem : iova);
+	edu_set(edu, EDU_DMA_DST, to_memory ? iova : mem);
+	edu_set(edu, EDU_DMA_COUNT, len);
+	edu_wmb();
+	edu_set(edu, EDU_DMA_CMD,
+		EDU_DMA_RUN | (to_memory ? EDU_DMA_TO_RAM : 0));
+}
+
+bool edu_busy(struct edu *edu)
+{
+	if (edu_get(edu, EDU_DMA_CMD) & EDU_DMA_RUN)
+		return true;
+	edu_rmb();
+	return false;
+}
+
+void edu_wait(struct edu *edu)
 {
 	const struct timespec ms = { .tv_nsec = 1000000 };
 	__u64 give_up = now_ms() + 10000;
 
-	edu_set(edu, EDU_DMA_SRC, src);
-	edu_set(edu, EDU_DMA_DST, dst);
-	edu_set(edu, EDU_DMA_COUNT, len);
-	edu_wmb();
-	edu_set(edu, EDU_DMA_CMD, dir | EDU_DMA_RUN);
-	while (edu_get(edu, EDU_DMA_CMD) & EDU_DMA_RUN) {
+	while (edu_busy(edu)) {
 		if (now_ms() > give_up)
 			die("%s: its DMA does not end", edu->slot->bdf);
 		nanosleep(&ms, NULL);
 	}
-	edu_rmb();
 }
 
 void edu_read(struct edu *edu, __u64 iova, unsigned int off, unsigned int len)
 {
-	edu_dma(edu, iova, EDU_MEM + off, len, 0);
+	edu_start(edu, iova, off, len, false);
+	edu_wait(edu);
 }
 
 void edu_write(struct edu *edu, __u64 iova, unsigned int off, unsigned int len)
 {
-	edu_dma(edu, EDU_MEM + off, iova, len, EDU_DMA_TO_RAM);
+	edu_start(edu, iova, off, len, true);
+	edu_wait(edu);
+}
+
+/* ------------------------------------------------------------------- MSI -- */
+
+/* The first vector's eventfd, or none at all */
+static int edu_set_irq(struct edu *edu, const int *eventfd)
+{
+	union {
+		struct vfio_irq_set set;
+		char bytes[sizeof(struct vfio_irq_set) + sizeof(int)];
+	} irq = {
+		.set = {
+			.argsz = sizeof(struct vfio_irq_set),
+			.flags = VFIO_IRQ_SET_ACTION_TRIGGER |
+				 VFIO_IRQ_SET_DATA_NONE,
+			.index = VFIO_PCI_MSI_IRQ_INDEX,
+		},
+	};
+
+	if (eventfd) {
+		irq.set.argsz = sizeof(irq);
+		irq.set.flags = VFIO_IRQ_SET_ACTION_TRIGGER |
+				VFIO_IRQ_SET_DATA_EVENTFD;
+		irq.set.count = 1;
+		memcpy(irq.set.data, eventfd, sizeof(int));
+	}
+	return xioctl(edu->fd, VFIO_DEVICE_SET_IRQS, &irq);
+}
+
+int __edu_irq_enable(struct edu *edu)
+{
+	int rc;
+
+	edu->irq = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (edu->irq < 0)
+		return -errno;
+	rc = edu_set_irq(edu, &edu->irq);
+	if (rc)
+		close(edu->irq);
+	return rc;
+}
+
+void edu_irq_enable(struct edu *edu)
+{
+	must(__edu_irq_enable(edu), "VFIO_DEVICE_SET_IRQS");
+}
+
+void edu_irq_disable(struct edu *edu)
+{
+	must(edu_set_irq(edu, NULL), "VFIO_DEVICE_SET_IRQS");
+	close(edu->irq);
+}
+
+unsigned int edu_interrupts(struct edu *edu)
+{
+	struct pollfd pfd = { .fd = edu->irq, .events = POLLIN };
+	eventfd_t n = 0;
+
+	edu_set32(edu, EDU_IRQ_RAISE, 1);
+	if (poll(&pfd, 1, 1000) == 1 && eventfd_read(edu->irq, &n))
+		die("%s: its eventfd: %s", edu->slot->bdf, strerror(errno));
+	edu_set32(edu, EDU_IRQ_ACK, 1);
+	return n;
 }
 
 /* ---------------------------------------------------------------- tokens -- */

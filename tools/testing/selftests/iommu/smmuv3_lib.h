@@ -128,6 +128,7 @@ struct edu {
 	__u32 dev_id;
 	void *regs;
 	__u64 config;		/* config space's offset in fd */
+	int irq;		/* eventfd of its MSI */
 	unsigned int load;	/* which edu_load_tokens() it was */
 	unsigned int tokens;	/* how many edu_lands() has spent since */
 };
@@ -136,6 +137,9 @@ struct edu {
 int __edu_open(struct edu *edu, struct vm *vm, const struct edu_slot *slot);
 void edu_open(struct edu *edu, struct vm *vm, const struct edu_slot *slot);
 void edu_close(struct edu *edu);
+
+/* Takes it as it is without a VM: the host's. For DMA only. */
+void edu_open_host(struct edu *edu, const struct edu_slot *slot);
 
 /* Attach or replace. */
 int __edu_attach(struct edu *edu, __u32 pt_id);
@@ -149,6 +153,12 @@ void edu_detach(struct edu *edu);
  */
 void edu_read(struct edu *edu, __u64 iova, unsigned int off, unsigned int len);
 void edu_write(struct edu *edu, __u64 iova, unsigned int off, unsigned int len);
+
+/* In two steps: edu_start() does not wait. */
+void edu_start(struct edu *edu, __u64 iova, unsigned int off, unsigned int len,
+	       bool to_memory);
+bool edu_busy(struct edu *edu);
+void edu_wait(struct edu *edu);
 
 /*
  * Fills the device's memory with the tokens that edu_lands() writes. The
@@ -165,6 +175,13 @@ __u64 edu_lands(struct edu *edu, __u64 iova);
 /* The same where the memory in question isn't part of the guest's RAM. */
 bool edu_reaches(struct edu *edu, __u64 iova, const void *page);
 
+/* The device's MSI: vfio-pci counts it in an eventfd. */
+int __edu_irq_enable(struct edu *edu);
+void edu_irq_enable(struct edu *edu);
+void edu_irq_disable(struct edu *edu);
+/* Has the device send one, and returns how many arrived within a second. */
+unsigned int edu_interrupts(struct edu *edu);
+
 /* ------------------------------------------------------- guest's stage 1 -- */
 
 struct s1 {
@@ -178,9 +195,25 @@ struct s1 {
 void s1_init(struct s1 *s1, struct vm *vm, __u16 asid);
 /* Writes the CD again, with the ASID and the table that s1 has now. */
 void s1_write_cd(struct s1 *s1);
-/* Both change memory only: the TLB is the guest's to invalidate. */
+/* All three change memory only: the TLB is the guest's to invalidate. */
 void s1_map(struct s1 *s1, __u64 va, __u64 gpa);
 void s1_unmap(struct s1 *s1, __u64 va);
+/* Flips bits of what s1_map() writes, IHI0070 says which. */
+void s1_map_flip(struct s1 *s1, __u64 va, __u64 gpa, __u64 flip);
+
+/* VMSAv8-64 descriptors */
+#define PTE_VALID		_BITULL(0)
+#define PTE_TABLE		_BITULL(1)	/* at level 3: page */
+#define PTE_AP_UNPRIV		_BITULL(6)
+#define PTE_AP_RDONLY		_BITULL(7)
+#define PTE_SH_ISH		(3ULL << 8)
+#define PTE_AF			_BITULL(10)
+#define PTE_NG			_BITULL(11)
+#define PTE_ADDR		0x0000fffffffff000ULL
+
+/* IHI0070 section 5.4: bits of a CD's first word that a guest can get wrong */
+#define CD_0_V			_BITULL(31)
+#define CD_0_R			_BITULL(45)
 
 /* IHI0070 section 5.2: the first two words of an STE. */
 #define VSTE_0_V		_BITULL(0)

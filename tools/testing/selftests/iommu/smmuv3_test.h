@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the tests of nested translation on an SMMUv3 have in common: the devices
+ * that there are, guests that own one, and the host that must not mind.
+ */
+#ifndef SELFTEST_SMMUV3_TEST_H
+#define SELFTEST_SMMUV3_TEST_H
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "smmuv3_lib.h"
+
+#define ASID	0x1234
+#define VSID	0xfffffff8
+#define VA	0x5000000000UL
+#define VA2	0x7ffffff000UL
+#define DIMM	0x100000000UL	/* gpa of memory that comes and goes */
+
+static struct edu_slot slots[16];
+static int nslots;
+static const char *why;
+
+/* --------------------------------------------------- what the host is told -- */
+
+/* IHI0070 section 6.3: page 0 */
+#define SMMU_IIDR	0x18
+#define SMMU_AIDR	0x1c
+#define SMMU_GERROR	0x60
+#define SMMU_GERRORN	0x64
+#define SMMU_CMDQ_CONS	0x9c
+#define SMMU_CMDQ_ERR	0x7f000000
+
+/* The kernel's log from here on, and where possible the SMMU itself. */
+struct host {
+	int kmsg;
+	__le32 *regs;
+	__u32 gerror;
+};
+
+static __u32 host_reg(const struct host *host, unsigned int reg)
+{
+	return le32toh(__atomic_load_n(&host->regs[reg / 4],
+				       __ATOMIC_RELAXED));
+}
+
+static void host_watch(struct host *host, const struct edu_slot *slot)
+{
+	int fd;
+
+	host->kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (host->kmsg >= 0)
+		lseek(host->kmsg, 0, SEEK_END);
+
+	host->regs = NULL;
+	fd = open("/dev/mem", O_RDONLY | O_SYNC | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	host->regs = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, slot->smmu);
+	close(fd);
+	if (host->regs == MAP_FAILED)
+		host->regs = NULL;
+	else
+		host->gerror = host_reg(host, SMMU_GERROR);
+}
+
+static bool host_is_fine(struct host *host)
+{
+	static const char * const bad[] = {
+		"CMDQ error", "global error", "CMD_SYNC timeout", "WARNING:",
+		"BUG:", "INFO: task",
+	};
+	char line[8192];
+	bool fine = true;
+	unsigned int i;
+	ssize_t n;
+
+	for (;;) {
+		n = read(host->kmsg, line, sizeof(line) - 1);
+		if (n < 0 && errno == EPIPE)
+			continue;
+		if (n <= 0)
+			break;
+		line[n] = 0;
+		for (i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+			if (strstr(line, bad[i])) {
+				fprintf(stderr, "# %s", strchr(line, ';') + 1);
+				fine = false;
+			}
+		}
+	}
+	if (host->regs) {
+		__u32 gerror = host_reg(host, SMMU_GERROR);
+		__u32 gerrorn = host_reg(host, SMMU_GERRORN);
+		__u32 cons = host_reg(host, SMMU_CMDQ_CONS);
+
+		if (gerror != host->gerror || gerror != gerrorn ||
+		    cons & SMMU_CMDQ_ERR) {
+			fprintf(stderr,
+				"# GERROR %#x, was %#x, GERRORN %#x, CMDQ_CONS %#x\n",
+				gerror, host->gerror, gerrorn, cons);
+			fine = false;
+		}
+	}
+	return fine;
+}
+
+/* ----------------------------------------------------------------- guests -- */
+
+/* A device with a vSMMU of its own. Several may share the VM's stage 2. */
+struct guest {
+	struct vm *vm;
+	struct edu edu;
+	struct s1 s1;
+	__u32 viommu;
+	__u32 vdevice;
+	__u32 nested;
+};
+
+/* Up to the point where the device could be attached to a nested domain. */
+static void guest_open(struct guest *guest, struct vm *vm,
+		       const struct edu_slot *slot)
+{
+	memset(guest, 0, sizeof(*guest));
+	guest->vm = vm;
+	edu_open(&guest->edu, vm, slot);
+	if (!vm->s2)
+		s2_alloc(vm, guest->edu.dev_id);
+	edu_attach(&guest->edu, vm->s2);
+	guest->viommu = viommu_alloc(vm, guest->edu.dev_id);
+	s1_init(&guest->s1, vm, ASID);
+}
+
+/* The same for tests that ask edu_lands() */
+static void guest_init(struct guest *guest, struct vm *vm,
+		       const struct edu_slot *slot)
+{
+	guest_open(guest, vm, slot);
+	edu_load_tokens(&guest->edu);
+}
+
+static __u32 guest_nested(struct guest *guest,
+			  struct iommu_hwpt_arm_smmuv3 vste)
+{
+	return nested_alloc(guest->vm, guest->edu.dev_id, guest->viommu, vste);
+}
+
+/* And from there to stage 1. */
+static void guest_start(struct guest *guest, __u64 vsid)
+{
+	guest->vdevice = vdevice_alloc(guest->vm, guest->viommu,
+				       guest->edu.dev_id, vsid);
+	guest->nested = guest_nested(guest, vste_s1(&guest->s1));
+	edu_attach(&guest->edu, guest->nested);
+}
+
+static void guest_cmd(struct guest *guest,
+		      struct iommu_viommu_arm_smmuv3_invalidate cmd)
+{
+	viommu_cmd(guest->vm, guest->viommu, cmd);
+}
+
+/* Gives back everything, each object before what it stands on. */
+static void guest_stop(struct guest *guest)
+{
+	edu_detach(&guest->edu);
+	iommu_destroy(guest->vm, guest->nested);
+	iommu_destroy(guest->vm, guest->vdevice);
+	iommu_destroy(guest->vm, guest->viommu);
+	edu_close(&guest->edu);
+}
+
+static __u32 smmu_idr(struct guest *guest, int n)
+{
+	struct iommu_hw_info_arm_smmuv3 info;
+	__u32 type = 0, len = sizeof(info);
+	__u64 caps;
+
+	if (__hw_info(guest->vm, guest->edu.dev_id, 0, &type, &info, &len,
+		      &caps))
+		die("GET_HW_INFO fails");
+	return info.idr[n];
+}
+
+/* --------------------------------------------------------------- machines -- */
+
+static const struct edu_slot *alone(int n)
+{
+	int i;
+
+	for (i = 0; i < nslots; i++)
+		if (slots[i].members == 1 && !n--)
+			return &slots[i];
+	return NULL;
+}
+
+/* The n-th of two functions in one group, without a bridge in it. */
+static const struct edu_slot *together(int n)
+{
+	int i;
+
+	for (i = 0; i < nslots; i++)
+		if (slots[i].edus == 2 && slots[i].members == 2 && !n--)
+			return &slots[i];
+	return NULL;
+}
+
+static const struct edu_slot *behind_port(void)
+{
+	int i;
+
+	for (i = 0; i < nslots; i++)
+		if (slots[i].members > slots[i].edus && !slots[i].alias)
+			return &slots[i];
+	return NULL;
+}
+
+static const struct edu_slot *aliased(void)
+{
+	int i;
+
+	for (i = 0; i < nslots; i++)
+		if (slots[i].alias)
+			return &slots[i];
+	return NULL;
+}
+
+/* Sets "why" where there's nothing to test. */
+static void __attribute__((constructor)) look_around(void)
+{
+	__u32 id;
+	struct edu edu;
+	struct vm vm;
+	int rc;
+
+	nslots = edu_find(slots, 16, &why);
+	if (!nslots)
+		return;
+	why = "no edu device in an IOMMU group of its own";
+	if (!alone(0))
+		return;
+	why = NULL;
+
+	vm_init(&vm);
+	edu_open(&edu, &vm, alone(0));
+	rc = __hwpt_alloc(&vm, edu.dev_id, vm.ioas,
+			  IOMMU_HWPT_ALLOC_NEST_PARENT, IOMMU_HWPT_DATA_NONE,
+			  NULL, 0, &vm.s2);
+	if (rc == -EOPNOTSUPP) {
+		why = "no nest parents (CONFIG_ARM_SMMU_V3_IOMMUFD? an SMMU of two stages?)";
+	} else if (!rc) {
+		rc = __viommu_alloc(&vm, edu.dev_id, vm.s2,
+				    IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &id);
+		if (rc == -ENOTTY || rc == -EOPNOTSUPP)
+			why = "no vIOMMU (CONFIG_ARM_SMMU_V3_IOMMUFD? CANWBS or S2FWB?)";
+	}
+	edu_close(&edu);
+	vm_free(&vm);
+}
+
+/* Why a test that wants this slot cannot run; NULL if it can. */
+static const char *lacks(const struct edu_slot *slot, const char *what)
+{
+	if (why)
+		return why;
+	return slot ? NULL : what;
+}
+
+#define LACKS_SECOND	"needs two edu devices in groups of their own"
+#define LACKS_FUNCTIONS	"needs an edu of two functions without ACS"
+#define LACKS_PORT	"needs an edu behind a root port without ACS"
+#define LACKS_BRIDGE	"needs an edu behind a PCI Express to PCI bridge"
+
+/* The VM and its first device, behind stage 2 only */
+static void up(struct host *host, struct vm *vm, struct guest *guest,
+	       const struct edu_slot *slot)
+{
+	host_watch(host, slot);
+	vm_init(vm);
+	guest_init(guest, vm, slot);
+}
+
+/* Whatever has become of them: the host must have got over it. */
+static bool down(struct host *host, struct vm *vm, struct guest *guest)
+{
+	if (!vm->ram)
+		return true;
+	if (guest->edu.fd >= 0)
+		edu_close(&guest->edu);
+	vm_free(vm);
+	return host_is_fine(host);
+}
+
+#endif
