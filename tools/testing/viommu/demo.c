@@ -2,8 +2,8 @@
 /*
  * A VMM and its guest in one program, telling what they do: the guest's device
  * does DMA through the guest's stage 1, which the SMMU walks over the host's
- * stage 2. Each line says what has been seen; the first that would not be true
- * ends the program with a failure.
+ * stage 2, and in the end faults there. Each line says what has been seen; the
+ * first that would not be true ends the program with a failure.
  */
 #include <endian.h>
 #include <errno.h>
@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "smmuv3_lib.h"
+#include "smmuv3_vevent.h"
 
 #define ASID	1
 #define VSID	0x0008			/* what the guest takes its device for */
@@ -55,6 +56,41 @@ static void explain(struct s1 *s1, __u64 va)
 	}
 }
 
+/* A field of an event record, by the bits that IHI0070 7.3 gives it */
+static void tell_field(const __u64 *words, const char *name, int hi, int lo,
+		       const char *meaning)
+{
+	__u64 value = words[lo / 64] >> lo % 64 & (~0ULL >> (63 - hi + lo));
+	char bits[16];
+
+	if (hi == lo)
+		snprintf(bits, sizeof(bits), "[%d]", lo);
+	else
+		snprintf(bits, sizeof(bits), "[%d:%d]", hi, lo);
+	tell(name, "%-10s %#-13llx %s", bits, value, meaning);
+}
+
+static void explain_event(const struct vevent *event)
+{
+	struct evt evt = vevent_decode(event);
+	__u64 w[4];
+	int i;
+
+	for (i = 0; i < 4; i++)
+		w[i] = le64toh(event->record.evt[i]);
+	tell("header", "flags %#x, sequence %u", event->header.flags,
+	     event->header.sequence);
+	tell("record", "%016llx %016llx", w[0], w[1]);
+	tell("", "%016llx %016llx", w[2], w[3]);
+	tell_field(w, "Type", 7, 0, evt_name(evt.id));
+	tell_field(w, "StreamID", 63, 32, "what the guest calls the device");
+	tell_field(w, "RnW", 99, 99, evt.rnw ? "a read" : "a write");
+	tell_field(w, "S2", 103, 103, evt.s2 ? "at stage 2" : "at stage 1");
+	tell_field(w, "CLASS", 105, 104, evt.class == EVT_CLASS_IN ?
+		   "of the device's address" : "of a table or CD");
+	tell_field(w, "InputAddr", 191, 128, "where the page was");
+}
+
 int main(void)
 {
 	static const char hello[64] = "from the device, through two stages";
@@ -62,7 +98,11 @@ int main(void)
 	const char *why;
 	__u64 from, to, other;
 	__u32 viommu, vdevice, nested;
+	struct vevent event;
+	struct veventq q;
+	struct klog klog;
 	struct edu edu;
+	struct evt evt;
 	struct vm vm;
 	struct s1 s1;
 	int n, i;
@@ -81,6 +121,7 @@ int main(void)
 	s2_alloc(&vm, edu.dev_id);
 	viommu = viommu_alloc(&vm, edu.dev_id);
 	vdevice = vdevice_alloc(&vm, viommu, edu.dev_id, VSID);
+	veventq_alloc(&vm, viommu, 16, &q);
 	tell_object("device", edu.dev_id, "PCI %s, bound to vfio-pci",
 		    slots[i].bdf);
 	tell_object("IOAS", vm.ioas, "%lu MiB of guest memory at gpa %#lx",
@@ -91,6 +132,7 @@ int main(void)
 	tell_object("vDEVICE", vdevice,
 		    "device #%u is StreamID %#x to the guest", edu.dev_id,
 		    VSID);
+	tell_object("vEVENTQ", q.id, "the SMMU's events that are the guest's");
 
 	chapter("The guest writes its stage 1 into its memory");
 	from = vm_alloc(&vm, 1);
@@ -154,13 +196,40 @@ int main(void)
 	tell("DMA write", "VA %#012lx -> gpa %#llx: stale again", VA_TO, other);
 	memset(vm_ptr(&vm, other), 0, sizeof(hello));
 	viommu_cmd(&vm, viommu, cmd_tlbi_nh_va(ASID, VA_TO));
-	copy_by_dma(&edu);
+	klog_open(&klog);
+	edu_write(&edu, VA_TO, 0, 4);
 	expect(!*(char *)vm_ptr(&vm, other) && !*(char *)vm_ptr(&vm, to),
 	       "the DMA arrived all the same");
 	tell("TLBI_NH_VA", "VA %#012lx, ASID %u, by vIOMMU #%u", VA_TO, ASID,
 	     viommu);
 	tell("DMA write", "VA %#012lx -> terminated, no byte is written",
 	     VA_TO);
+
+	chapter("The VMM reads from its vEVENTQ what it has to tell the guest");
+	expect(vevent_wait(&q, 10000) && vevent_read(&q, &event, 1) == 1,
+	       "the vEVENTQ has no event");
+	evt = vevent_decode(&event);
+	expect(!event.header.flags && !event.header.sequence &&
+	       evt.id == EVT_F_TRANSLATION && evt.sid == VSID && !evt.rnw &&
+	       !evt.s2 && evt.class == EVT_CLASS_IN && evt.addr == VA_TO,
+	       "it is another event");
+	explain_event(&event);
+	expect(!klog_event(&klog, &evt, 0), "the host has a word on it");
+	tell("host's log", "says nothing of it");
+
+	chapter("The VMM takes stage 1 from the device: the host's event");
+	edu_attach(&edu, vm.s2);
+	tell("attach", "device #%u to #%u: stage 2 alone", edu.dev_id, vm.s2);
+	edu_write(&edu, VA_TO, 0, 4);
+	tell("DMA write", "gpa %#011lx -> terminated, no memory there", VA_TO);
+	expect(klog_event(&klog, &evt, 10000), "the host says nothing");
+	expect(evt.id == EVT_F_TRANSLATION && evt.s2 && evt.addr == VA_TO &&
+	       !vevent_wait(&q, 0), "the guest was told of it");
+	tell("host's log", "%s", klog.line);
+	tell("", "%s at stage 2, StreamID %#x, addr %#llx",
+	     evt_name(evt.id), evt.sid, evt.addr);
+	tell("vEVENTQ", "#%-3u is empty", q.id);
+	edu_attach(&edu, nested);
 
 	chapter("The VM ends, each object before what it stands on");
 	expect(__iommu_destroy(&vm, vdevice) == -EBUSY,
@@ -169,10 +238,12 @@ int main(void)
 	edu_detach(&edu);
 	tell("detach", "device #%u", edu.dev_id);
 	iommu_destroy(&vm, nested);
+	veventq_free(&vm, &q);
 	iommu_destroy(&vm, vdevice);
 	iommu_destroy(&vm, viommu);
 	iommu_destroy(&vm, vm.s2);
-	tell("destroy", "#%u #%u #%u #%u", nested, vdevice, viommu, vm.s2);
+	tell("destroy", "#%u #%u #%u #%u #%u", nested, q.id, vdevice, viommu,
+	     vm.s2);
 	edu_close(&edu);
 	vm_free(&vm);
 	putchar('\n');

@@ -248,7 +248,7 @@ static inline int mock_count(const char *name)
 	})
 
 /* What the driver had to complain about before the test */
-static int mock_errors_before;
+static __attribute__((unused)) int mock_errors_before;
 
 /* At the start and the end of a test */
 #define EXPECT_NOTHING_BEFORE()                                    \

@@ -26,8 +26,6 @@
 #include "smmuv3_test.h"
 #include "smmuv3_vevent.h"
 
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof(*(a)))
-
 #define SOON		10000	/* ms; far more than it takes */
 #define DEPTH		64
 #define STORM_DEPTH	16384	/* more than the device makes of a page */
@@ -628,6 +626,26 @@ TEST_F(one, no_vsid_of_the_past)
 		EXPECT_POKE(&s->q[0], 2 * i + 1, VSID + i + 1, VA);
 	}
 	EXPECT_EQ(8, stand_written(s));
+	EXPECT_HOST_SILENT(s);
+}
+
+/* A replace that is refused changes neither owner nor vSID. */
+TEST_F(one, failed_replace)
+{
+	struct stand *s = &self->s;
+	struct guest *guest = &s->guest[0];
+	__u32 other = viommu_alloc(&s->vm, guest->edu.dev_id);
+	struct veventq other_q;
+	__u32 nested;
+
+	veventq_alloc(&s->vm, other, DEPTH, &other_q);
+	nested = nested_alloc(&s->vm, guest->edu.dev_id, other,
+			      vste_s1(&guest->s1));
+	guest_start(guest, VSID);
+	EXPECT_EQ(-ENOENT, __edu_attach(&guest->edu, nested));
+	poke(guest, VA);
+	EXPECT_POKE(&s->q[0], 0, VSID, VA);
+	EXPECT_TRUE(is_empty(&other_q));
 	EXPECT_HOST_SILENT(s);
 }
 
@@ -1480,44 +1498,61 @@ TEST_F_TIMEOUT(one, no_interrupt_is_lost, 60)
 	EXPECT_EQ(0, stand_written(&self->s));
 }
 
-/* Vectors come and go while the device moves. */
-static void *moving(void *arg)
-{
-	struct storm *st = arg;
-	struct vm *vm = st->guest->vm;
-	__u32 other = parent_alloc(vm, st->guest->edu.dev_id, vm->ioas);
+struct move {
+	struct edu *edu;
+	__u32 to;
+	unsigned int delay;
+	atomic_bool go;
+};
 
-	for (; !st->stop; st->rounds++) {
-		edu_attach(&st->guest->edu, vm->s2);
-		edu_attach(&st->guest->edu, other);
-		edu_attach(&st->guest->edu, st->guest->nested);
-	}
+static void *move(void *arg)
+{
+	struct move *move = arg;
+	atomic_uint i;
+
+	while (!move->go)
+		;
+	for (i = 0; i < move->delay; i++)
+		;
+	edu_attach(move->edu, move->to);
 	return NULL;
 }
 
-TEST_F_TIMEOUT(one, vectors_come_while_it_moves, 60)
+/*
+ * A device that nobody had opened moves while its first vector is set up: the
+ * doorbell must be mapped where it arrives.
+ */
+TEST_F_TIMEOUT(one, vector_comes_while_it_moves, 60)
 {
-	struct storm st = { .guest = &self->s.guest[0] };
-	struct edu *edu = &st.guest->edu;
+	struct guest *guest = &self->s.guest[0];
+	struct edu *edu = &guest->edu;
+	struct vm *vm = &self->s.vm;
 	pthread_t thread;
+	__u32 pt[3];
 	int i;
 
-	s1_map(&st.guest->s1, DOORBELL, DOORBELL);
-	guest_start(st.guest, VSID);
-	for (i = 0; i < 5; i++) {
-		st.stop = false;
-		st.rounds = 0;
-		ASSERT_EQ(0, pthread_create(&thread, NULL, moving, &st));
-		while (st.rounds < 10) {
-			edu_irq_enable(edu);
-			edu_irq_disable(edu);
-		}
+	pt[0] = vm->s2;
+	pt[1] = parent_alloc(vm, edu->dev_id, vm->ioas);
+	pt[2] = guest_nested(guest, vste_s1(&guest->s1));
+	s1_map(&guest->s1, DOORBELL, DOORBELL);
+	srand(1);
+	for (i = 0; i < 60; i++) {
+		struct move m = {
+			.edu = edu,
+			.to = pt[(i + 1) % 3],
+			.delay = rand() % 40000,
+		};
+
+		edu_close(edu);
+		edu_open(edu, vm, alone(0));
+		vdevice_alloc(vm, guest->viommu, edu->dev_id, VSID);
+		edu_attach(edu, pt[i % 3]);
+		ASSERT_EQ(0, pthread_create(&thread, NULL, move, &m));
+		m.go = true;
 		edu_irq_enable(edu);
-		st.stop = true;
 		pthread_join(thread, NULL);
-		EXPECT_EQ(1, edu_interrupts(edu));
-		edu_attach(edu, self->s.vm.s2);
-		EXPECT_EQ(1, edu_interrupts(edu));
+		EXPECT_EQ(1, edu_interrupts(edu))
+			TH_LOG("move %d, delay %u", i, m.delay);
 		edu_irq_disable(edu);
 	}
 }
