@@ -58,7 +58,97 @@ demand()
 touched()
 {
 	kgit diff --name-only --no-renames "$1" "$2" |
-		sed -n -e 's,^include/.*,drivers/iommu/x,' -e 's,^\(drivers/[^/]*/\).*,\1,p' |
+		sed -n -e 's,^include/.*,drivers/iommu/x,' -e 's,^\(drivers/[^/]*/\).*,\1,p' \
+			-e 's,^\(mm/\|fs/\|lib/\|virt/\).*\.[ch]$,\1,p' |
 		sort -u
 }
 
+# fragments <arch>: what it is built with
+fragments()
+{
+	local f=("$here/build-$1.config")
+
+	[ "$1" != arm64 ] || f=("$here/machine.config" "${f[@]}" "$each/kernel/configs/viommu.config")
+	for f in "${f[@]}"; do
+		[ ! -f "$f" ] || echo "$f"
+	done
+}
+
+# build <arch> <objdir> <directory>...
+build()
+{
+	local arch=$1 obj=$2 f
+
+	shift 2
+	mapfile -t f < <(fragments "$arch")
+	configure "$arch" "$obj" "${f[@]}" &&
+	demand "$obj" IOMMUFD=m VFIO=m IOMMUFD_TEST=y &&
+	kmake "$arch" "$obj" "$each" "$@" || return 1
+	[ "$arch" != arm64 ] || exports "$obj"
+}
+
+# build_as <arch> <objdir> <symbol=value,...> <directory>...: with these different
+build_as()
+{
+	local arch=$1 obj=$2 want f
+
+	IFS=, read -r -a want <<< "$3"
+	shift 3
+	mkdir -p "$obj"
+	printf 'CONFIG_%s\n' "${want[@]}" | sed 's/^\(.*\)=n$/# \1 is not set/' > "$obj.config"
+	mapfile -t f < <(fragments "$arch")
+	configure "$arch" "$obj" "${f[@]}" "$obj.config" &&
+	demand "$obj" "${want[@]}" &&
+	kmake "$arch" "$obj" "$each" "$@" || return 1
+	# Where all is built in, or all are modules, there is nothing to compare.
+	[ "$arch" != arm64 ] || ! demand "$obj" IOMMUFD=m ARM_SMMU_V3=y > /dev/null || exports "$obj"
+}
+
+# exports <objdir>: what a module takes from the built-in objects beside it must be
+# exported; the full link that would tell takes too long
+exports()
+{
+	local obj=$1 m
+
+	aarch64-linux-gnu-nm "$obj/drivers/iommu/built-in.a" 2>/dev/null > "$obj/builtin"
+	sed -n 's/.* [DRTB] __export_symbol_\(.*\)/\1/p; s/.* [a-z] __export_symbol_\(.*\)/\1/p' \
+		"$obj/builtin" | sort -u > "$obj/exported"
+	sed -n 's/.* [DRTB] \(.*\)/\1/p' "$obj/builtin" | sort -u |
+		comm -23 - "$obj/exported" > "$obj/private"
+	[ -s "$obj/exported" ] && [ -s "$obj/drivers/iommu/modules.order" ] || return 1
+	while read -r m; do
+		aarch64-linux-gnu-nm -u "$obj/$m" | awk '{ print $2 }'
+	done < "$obj/drivers/iommu/modules.order" | sort -u |
+		comm -12 - "$obj/private" | sed 's/$/: used by a module, not exported/' > "$obj/hidden"
+	cat "$obj/hidden"
+	[ ! -s "$obj/hidden" ]
+}
+
+# matrix: a line per arm64 configuration that must build, in an order in which
+# neighbours differ little. Options that $each does not have are left out.
+matrix()
+{
+	local o n on options=() fd head i
+
+	for o in ARM_SMMU_V3_IOMMUFD TEGRA241_CMDQV ARM_SMMU_V3_SVA; do
+		! grep -qrE "^config $o\$" "$each/drivers/iommu" || options+=("$o")
+	done
+	for fd in m y; do
+		head=IOMMUFD=$fd,VFIO=$fd,VFIO_PCI=$fd
+		for ((n = 0; n < 1 << ${#options[@]}; n++)); do
+			on=$head
+			for i in "${!options[@]}"; do
+				# Gray code: one option changes at a time.
+				if ((((n ^ n >> 1) >> i) & 1)); then
+					on+=,${options[i]}=n
+				else
+					on+=,${options[i]}=y
+				fi
+			done
+			echo "$on"
+		done
+	done
+	echo IOMMUFD=m,VFIO=m,VFIO_PCI=m,ARM_SMMU_V3=m
+	echo IOMMUFD=m,VFIO=m,VFIO_PCI=m,IOMMUFD_TEST=n
+	echo IOMMUFD=n,VFIO_DEVICE_CDEV=n,VFIO_GROUP=y
+}

@@ -163,4 +163,54 @@ SIGNOFF="A Maintainer <a@maintainer.invalid>" "$top/scripts/series" 2>/dev/null
 check "SIGNOFF signs each patch off" \
 	[ "$(grep -Hc '^Signed-off-by: A Maintainer <a@maintainer.invalid>$' "$build"/series/*.patch | grep -c ':1$')" = \
 	  "$(git -C "$here" rev-list --count base..refs/viommu/tip)" ]
+signoff_bad()
+{
+	SIGNOFF="A Maintainer" "$top/scripts/series"
+}
+refuses "a SIGNOFF without a mail address" 'must read "Name <mail>"' signoff_bad
 "$top/scripts/series" 2>/dev/null
+
+# --- what goes with it
+cover=$build/series/cover-letter.txt
+subjects()
+{
+	git -C "$here" log --reverse --format=%s base..refs/viommu/tip
+}
+# messages: fails where a patch has no more than a subject
+messages()
+{
+	local c
+
+	git -C "$here" rev-list base..refs/viommu/tip | while read -r c; do
+		git -C "$here" log -1 --format=%b "$c" | grep -q . ||
+			git -C "$here" log -1 --format='nothing but a subject: %s' "$c"
+	done | grep . && return 1
+	return 0
+}
+# named <file>: every subject stands there
+named()
+{
+	local text
+
+	# A line may be broken anywhere.
+	text=$(paste -sd' ' "$1" | tr -s ' ')
+	subjects | while IFS= read -r s; do
+		[[ $text == *"$s"* ]] || echo "$s"
+	done | grep . && return 1
+	return 0
+}
+# ended <file>: no line is left that names a patch which is not in the series
+ended()
+{
+	sed -n '/^The patches$/,/^A Debian package$/p' "$1" | paste -sd' ' | tr -s ' ' |
+		grep -oE '[*][^*]+[*]' | tr -d '*' | grep -vxF -f <(subjects) && return 1
+	return 0
+}
+check "each patch has a message" messages
+check "the cover letter names each patch" named "$cover"
+check "it has the diffstat" grep -qx " $(git -C "$here" diff --shortstat base refs/viommu/tip | sed 's/^ //')" "$cover"
+check "it says what differs from newer kernels" grep -q '^Different from newer kernels' "$cover"
+check "and what is left out" grep -q '^Left out$' "$cover"
+check "no line of it is too long" [ -z "$(sed 1d "$cover" | awk 'length > 79')" ]
+check "distro.rst has a line for each patch" named "$top/Documentation/distro.rst"
+check "and for none that is gone" ended "$top/Documentation/distro.rst"
