@@ -4,7 +4,7 @@ W := tools/testing/viommu
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help deps tree refresh series deb image run shell test test-long check bench clean
+.PHONY: help deps tree refresh series deb image run shell vmm test test-vmm test-long check bench clean
 
 help:
 	@echo 'make run        boot the series on an emulated SMMUv3 and watch a small VMM use it'
@@ -12,6 +12,7 @@ help:
 	@echo ''
 	@echo 'make image      the kernel: build/Image'
 	@echo 'make shell      boot it to a prompt'
+	@echo 'make vmm        a console in a guest of Debian'"'"'s QEMU; test-vmm: its tests'
 	@echo 'make bench      count instructions; PEER=7.3 beside another kernel'
 	@echo 'make check      static checks'
 	@echo ''
@@ -49,6 +50,12 @@ run: image
 
 shell: image
 	@$(W)/boot --shell shell
+
+vmm: image
+	@$(W)/vmm
+
+test-vmm: image
+	@V=1 TESTS=70-vmm $(W)/test
 
 test: deps
 	@$(W)/test

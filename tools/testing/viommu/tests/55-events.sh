@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # limit: 600
-# Events and interrupts under nested translation on the emulated SMMUv3. The
-# third and fourth device are functions of one group.
+# Events and interrupts under nested translation on the emulated SMMUv3, and the
+# calls that a VMM makes in the life of a VM. The third and fourth device are
+# functions of one group.
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
 
@@ -14,5 +15,6 @@ MACHINE_SMP=4 vm --timeout 550 --run - events -- \
 	-device "$edu,addr=4.0" -device "$edu,addr=5.0" \
 	-device "$edu,addr=6.0,multifunction=on" -device "$edu,addr=6.1" \
 	<< 'EOF' | sed 's/^skip - /not ok - skipped: /'
-t -t 500 smmuv3_events smmuv3_events
+t -t 400 smmuv3_events smmuv3_events
+t -t 150 smmuv3_vmm smmuv3_vmm
 EOF
