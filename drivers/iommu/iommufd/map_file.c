@@ -255,6 +255,7 @@ int iommufd_ioas_map_file(struct iommufd_ucmd *ucmd)
 	unsigned long iova = cmd->iova;
 	struct iopt_pages *pages;
 	struct iommufd_ioas *ioas;
+	unsigned long unmapped;
 	unsigned int flags = 0;
 	struct file *file;
 	int iommu_prot;
@@ -300,6 +301,9 @@ int iommufd_ioas_map_file(struct iommufd_ucmd *ucmd)
 
 	cmd->iova = iova;
 	rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+	/* Nobody would know where it is */
+	if (rc)
+		iopt_unmap_iova(&ioas->iopt, iova, cmd->length, &unmapped);
 out_put:
 	iommufd_put_object(ucmd->ictx, &ioas->obj);
 	return rc;

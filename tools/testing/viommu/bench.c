@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What the calls of a VMM cost, in instructions that the kernel executes for
- * them. To be run where the emulator counts (-icount) and on one CPU: then two
- * runs agree. Prints "name<TAB>instructions" and what the name means.
+ * What the calls of a VMM and a guest's faults cost, in instructions that the
+ * kernel executes for them. To be run where the emulator counts (-icount) and on
+ * one CPU: then two runs agree. Prints "name<TAB>instructions" and what the name
+ * means.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/perf_event.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,10 +16,14 @@
 #include <unistd.h>
 
 #include "smmuv3_lib.h"
+#include "smmuv3_vevent.h"
 
 #define ASID		1
 #define VSID		0x100
 #define VA		0x5000000000UL
+#define NOTHING_THERE	0x6000000000UL
+#define DMA_SIZE	4096
+#define STORM		4	/* DMAs, each of which faults many times */
 #define ROUNDS		9
 #define ARMV8_INST_RETIRED 0x08
 
@@ -31,9 +37,10 @@ static struct iommu_viommu_arm_smmuv3_invalidate cmds[4096];
 
 /* --------------------------------------------------------------- counting -- */
 
-static int counter;
+static int counter;	/* of this program */
+static int cpu_counter;	/* of everything, idle time included */
 
-static void counter_open(void)
+static int counter_open(pid_t pid, int cpu)
 {
 	struct perf_event_attr attr = {
 		.type = PERF_TYPE_RAW,
@@ -43,20 +50,26 @@ static void counter_open(void)
 		.exclude_user = 1,
 		.exclude_hv = 1,
 	};
+	int fd = syscall(__NR_perf_event_open, &attr, pid, cpu, -1, 0);
 
-	counter = syscall(__NR_perf_event_open, &attr, 0, -1, -1, 0);
-	if (counter < 0)
+	if (fd < 0)
 		die("no PMU that counts instructions: %s (QEMU: -icount)",
 		    strerror(errno));
+	return fd;
+}
+
+static __u64 counted_by(int fd)
+{
+	__u64 value;
+
+	if (read(fd, &value, sizeof(value)) != sizeof(value))
+		die("the PMU has been taken away");
+	return value;
 }
 
 static __u64 counted(void)
 {
-	__u64 value;
-
-	if (read(counter, &value, sizeof(value)) != sizeof(value))
-		die("the PMU has been taken away");
-	return value;
+	return counted_by(counter);
 }
 
 static __u64 cost_of_counting;
@@ -103,6 +116,17 @@ static void invalidate(__u32 num)
 static void do_syscall(void)
 {
 	syscall(__NR_getppid);
+}
+
+static void do_read(void)
+{
+	static int null = -1;
+	char byte;
+
+	if (null < 0)
+		null = open("/dev/null", O_RDONLY);
+	if (read(null, &byte, 1))
+		die("/dev/null is not empty");
 }
 
 static void do_bad_ioctl(void)
@@ -181,6 +205,8 @@ static const struct {
 } figures[] = {
 	{ "syscall", "a system call that does nothing",
 	  NULL, do_syscall, NULL, 1000, 1 },
+	{ "read", "a read of /dev/null",
+	  NULL, do_read, NULL, 1000, 1 },
 	{ "ioctl", "an ioctl that iommufd does not know",
 	  NULL, do_bad_ioctl, NULL, 1000, 1 },
 	{ "invalidate-0", "HWPT_INVALIDATE without a command",
@@ -227,6 +253,125 @@ static __u64 measure(unsigned int n)
 	return median(values);
 }
 
+/* ----------------------------------------------------------------- events -- */
+
+static void print_figure(const char *name, __u64 hundredths, const char *what)
+{
+	printf("%s\t%llu.%02llu\t%s\n", name, hundredths / 100,
+	       hundredths % 100, what);
+	fflush(stdout);
+}
+
+static void storm(void)
+{
+	int i;
+
+	for (i = 0; i < STORM; i++)
+		edu_read(&edu, NOTHING_THERE, 0, DMA_SIZE);
+}
+
+/* Reads all there is, so many at a time; returns how many records there were. */
+static unsigned int drain(struct veventq *q, unsigned int at_a_time)
+{
+	static struct vevent events[64];
+	unsigned int n, records = 0;
+
+	while ((n = vevent_read(q, events, at_a_time)))
+		records += n - vevent_lost(&events[n - 1]);
+	return records;
+}
+
+/* What the machine does anyway while DMAs run that fault nowhere */
+static __u64 cost_of_quiet(void)
+{
+	__u64 values[ROUNDS], start;
+	int round, i;
+
+	for (round = 0; round < ROUNDS; round++) {
+		start = counted_by(cpu_counter);
+		for (i = 0; i < STORM; i++)
+			edu_read(&edu, VA, 0, DMA_SIZE);
+		values[round] = counted_by(cpu_counter) - start;
+	}
+	return median(values);
+}
+
+static void event_end_to_end(const char *name, const char *what,
+			     struct veventq *q, unsigned int at_a_time,
+			     unsigned int events)
+{
+	__u64 quiet = cost_of_quiet(), values[ROUNDS], start;
+	int round;
+
+	for (round = 0; round < ROUNDS; round++) {
+		start = counted_by(cpu_counter);
+		storm();
+		if (drain(q, at_a_time) != events)
+			die("%s: not every storm has %u events", name, events);
+		values[round] = counted_by(cpu_counter) - start - quiet;
+	}
+	print_figure(name, median(values) * 100 / events, what);
+}
+
+static void event_read(const char *name, const char *what, struct veventq *q,
+		       unsigned int at_a_time, unsigned int events)
+{
+	static struct vevent buf[64];
+	unsigned int calls = events / at_a_time, i;
+	__u64 values[ROUNDS], start;
+	int round;
+
+	for (round = 0; round < ROUNDS; round++) {
+		storm();
+		start = counted();
+		for (i = 0; i < calls; i++)
+			if (read(q->fd, buf, at_a_time * sizeof(*buf)) !=
+			    (ssize_t)(at_a_time * sizeof(*buf)))
+				die("%s: too few events", name);
+		values[round] = counted() - start - cost_of_counting;
+		drain(q, 64);
+	}
+	print_figure(name, median(values) * 100 / calls / at_a_time, what);
+}
+
+static void event_losses(unsigned int depth, unsigned int events)
+{
+	char name[32], what[64];
+	struct veventq q;
+
+	veventq_alloc(&vm, viommu, depth, &q);
+	storm();
+	snprintf(name, sizeof(name), "lost-%u", depth);
+	snprintf(what, sizeof(what), "of %u events at once, lost at depth %u",
+		 events, depth);
+	print_figure(name, (events - drain(&q, 64)) * 100ULL, what);
+	veventq_free(&vm, &q);
+}
+
+static void measure_events(void)
+{
+	struct veventq q;
+	unsigned int events;
+
+	attach_first();
+	s1_map(&s1, VA, vm_alloc(&vm, 1));
+	veventq_alloc(&vm, viommu, 1 << 16, &q);
+	storm();
+	events = drain(&q, 64);
+	if (!events)
+		die("a DMA to nowhere is reported to nobody");
+	event_end_to_end("event-1", "an event, reported and read alone", &q, 1,
+			 events);
+	event_end_to_end("event-64", "an event, reported and read with 63 others",
+			 &q, 64, events);
+	event_read("vevent-read-1", "read of one record", &q, 1, events);
+	event_read("vevent-read-64", "read of 64 records, each", &q, 64, events);
+	veventq_free(&vm, &q);
+	event_losses(64, events);
+	event_losses(4096, events);
+	detach();
+}
+
 int main(void)
 {
 	struct edu_slot slots[8];
@@ -240,7 +385,8 @@ int main(void)
 	if (i == n)
 		die("%s", n ? "no edu device in a group of its own" : why);
 
-	counter_open();
+	counter = counter_open(0, -1);
+	cpu_counter = counter_open(-1, 0);
 	calibrate();
 	vm_init(&vm);
 	edu_open(&edu, &vm, &slots[i]);
@@ -266,10 +412,9 @@ int main(void)
 		figure = measure(f);
 		if (attached)
 			detach();
-		printf("%s\t%llu.%02llu\t%s\n", figures[f].name, figure / 100,
-		       figure % 100, figures[f].what);
-		fflush(stdout);
+		print_figure(figures[f].name, figure, figures[f].what);
 	}
+	measure_events();
 	edu_close(&edu);
 	vm_free(&vm);
 	return 0;
