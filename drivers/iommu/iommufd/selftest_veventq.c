@@ -91,9 +91,9 @@ int iommufd_test_veventq_sequence(struct iommufd_ucmd *ucmd)
 		return PTR_ERR(obj);
 	veventq = container_of(obj, struct iommufd_veventq, obj);
 
-	spin_lock_bh(&veventq->viommu->veventq_lock);
+	spin_lock(&veventq->viommu->veventq_lock);
 	veventq->ring.next_seq = cmd->veventq_sequence.sequence;
-	spin_unlock_bh(&veventq->viommu->veventq_lock);
+	spin_unlock(&veventq->viommu->veventq_lock);
 	iommufd_put_object(ucmd->ictx, obj);
 	return 0;
 }

@@ -46,7 +46,8 @@ EXPORT_SYMBOL_NS_GPL(iommufd_viommu_find_veventq, IOMMUFD_INTERNAL);
  * Never sleeps, allocates or waits for a reader. A queue that is full loses the
  * event and tells its reader so.
  *
- * Context: Process or softirq context; takes @viommu->veventq_lock.
+ * Context: Process context, e.g. an interrupt thread; takes
+ * @viommu->veventq_lock.
  *
  * Return: 0 if the event is accounted for, -ENOENT if nobody wants events of
  * @type, -EINVAL if @len is not the size of one.
@@ -59,7 +60,7 @@ int iommufd_viommu_report_event(struct iommufd_viommu *viommu,
 	int rc = 0;
 	u32 seq;
 
-	spin_lock_bh(&viommu->veventq_lock);
+	spin_lock(&viommu->veventq_lock);
 	veventq = iommufd_viommu_find_veventq(viommu, type);
 	if (!veventq || !veventq->live) {
 		rc = -ENOENT;
@@ -78,7 +79,7 @@ int iommufd_viommu_report_event(struct iommufd_viommu *viommu,
 		wake_up_interruptible_poll(&veventq->wait,
 					   EPOLLIN | EPOLLRDNORM);
 out_unlock:
-	spin_unlock_bh(&viommu->veventq_lock);
+	spin_unlock(&viommu->veventq_lock);
 	return rc;
 }
 EXPORT_SYMBOL_NS_GPL(iommufd_viommu_report_event, IOMMUFD);

@@ -52,9 +52,9 @@ static ssize_t iommufd_veventq_read_records(struct iommufd_veventq *veventq,
 	if (!copied)
 		return -EFAULT;
 
-	spin_lock_bh(&veventq->viommu->veventq_lock);
+	spin_lock(&veventq->viommu->veventq_lock);
 	iommufd_vring_release(&veventq->ring, copied);
-	spin_unlock_bh(&veventq->viommu->veventq_lock);
+	spin_unlock(&veventq->viommu->veventq_lock);
 	return (size_t)copied * size;
 }
 
@@ -67,9 +67,9 @@ static ssize_t iommufd_veventq_read_lost(struct iommufd_veventq *veventq,
 	if (copy_to_user(buf, lost, sizeof(*lost)))
 		return -EFAULT;
 
-	spin_lock_bh(&veventq->viommu->veventq_lock);
+	spin_lock(&veventq->viommu->veventq_lock);
 	iommufd_vring_release_lost(&veventq->ring, lost->sequence);
-	spin_unlock_bh(&veventq->viommu->veventq_lock);
+	spin_unlock(&veventq->viommu->veventq_lock);
 	return sizeof(*lost);
 }
 
@@ -96,10 +96,10 @@ static ssize_t iommufd_veventq_fops_read(struct file *filep, char __user *buf,
 		bool is_lost;
 		u32 num;
 
-		spin_lock_bh(lock);
+		spin_lock(lock);
 		num = iommufd_vring_peek(&veventq->ring, &records);
-		is_lost = iommufd_vring_peek_lost(&veventq->ring, &lost);
-		spin_unlock_bh(lock);
+		is_lost = !num && iommufd_vring_peek_lost(&veventq->ring, &lost);
+		spin_unlock(lock);
 
 		if (num)
 			rc = iommufd_veventq_read_records(veventq, buf + done,
@@ -126,10 +126,10 @@ static __poll_t iommufd_veventq_fops_poll(struct file *filep,
 	__poll_t pollflags = 0;
 
 	poll_wait(filep, &veventq->wait, wait);
-	spin_lock_bh(&veventq->viommu->veventq_lock);
+	spin_lock(&veventq->viommu->veventq_lock);
 	if (!iommufd_vring_empty(&veventq->ring))
 		pollflags = EPOLLIN | EPOLLRDNORM;
-	spin_unlock_bh(&veventq->viommu->veventq_lock);
+	spin_unlock(&veventq->viommu->veventq_lock);
 	return pollflags;
 }
 
@@ -156,12 +156,12 @@ static int iommufd_veventq_link(struct iommufd_veventq *veventq)
 	struct iommufd_viommu *viommu = veventq->viommu;
 	int rc = 0;
 
-	spin_lock_bh(&viommu->veventq_lock);
+	spin_lock(&viommu->veventq_lock);
 	if (iommufd_viommu_find_veventq(viommu, veventq->type))
 		rc = -EEXIST;
 	else
 		list_add_tail(&veventq->node, &viommu->veventqs);
-	spin_unlock_bh(&viommu->veventq_lock);
+	spin_unlock(&viommu->veventq_lock);
 	return rc;
 }
 
@@ -172,9 +172,9 @@ void iommufd_veventq_destroy(struct iommufd_object *obj)
 	struct iommufd_viommu *viommu = veventq->viommu;
 
 	trace_iommufd_veventq_destroy(viommu, obj->id, veventq->type);
-	spin_lock_bh(&viommu->veventq_lock);
+	spin_lock(&viommu->veventq_lock);
 	list_del(&veventq->node);
-	spin_unlock_bh(&viommu->veventq_lock);
+	spin_unlock(&viommu->veventq_lock);
 
 	kvfree(veventq->ring.slots);
 	mutex_destroy(&veventq->read_mutex);
@@ -232,9 +232,9 @@ iommufd_veventq_create(struct iommufd_viommu *viommu,
 /* From here on nothing can fail that would take reported events along */
 static void iommufd_veventq_start(struct iommufd_veventq *veventq)
 {
-	spin_lock_bh(&veventq->viommu->veventq_lock);
+	spin_lock(&veventq->viommu->veventq_lock);
 	veventq->live = true;
-	spin_unlock_bh(&veventq->viommu->veventq_lock);
+	spin_unlock(&veventq->viommu->veventq_lock);
 }
 
 int iommufd_veventq_alloc_ioctl(struct iommufd_ucmd *ucmd)
