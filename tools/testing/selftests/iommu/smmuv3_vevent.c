@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* vEVENTQs, and what the host says of events, for smmuv3_vevent.h. */
 #define _GNU_SOURCE
+#include <assert.h>
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +12,9 @@
 #include <unistd.h>
 
 #include "smmuv3_vevent.h"
+
+static_assert(sizeof(struct iommu_vevent_arm_smmuv3) == 32, "arm_smmuv3");
+static_assert(IOMMU_VEVENTQ_TYPE_ARM_SMMUV3 == 1, "TYPE_ARM_SMMUV3");
 
 static __u64 bits(__u64 word, int hi, int lo)
 {
