@@ -2,13 +2,16 @@
 # shellcheck shell=bash
 # Sourced after lib.sh by what gets packages of another architecture, or sources:
 # by a state of apt of our own, so that nothing of the machine changes.
-# shellcheck disable=SC2154 # from lib.sh
+# shellcheck disable=SC2034,SC2154 # for those who source this; from lib.sh
 
-# apt_own <architecture|source>: prepare such an apt, for the functions below
+# apt_own <architecture|source> [sources.list]: prepare such an apt, for the
+# functions below; the machine's own sources, unless a file of others is given
 apt_own()
 {
 	local dir=$build/apt-$1 f
 
+	[ -z "${2:-}" ] || dir+=-$(basename "$2" .list)
+	apt_dir=$dir
 	apt_log=$dir/log
 	mkdir -p "$dir/state/lists/partial" "$dir/cache/archives/partial" "$dir/sources"
 	: > "$dir/status"
@@ -17,6 +20,10 @@ apt_own()
 		-o Dir::Cache="$dir/cache" -o APT::Sandbox::User=
 		-o APT::Update::Post-Invoke-Success::= -o Acquire::Languages=none
 		-o Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false)
+	if [ -n "${2:-}" ]; then
+		apt_options+=(-o Dir::Etc::sourcelist="$2" -o Dir::Etc::sourceparts=-
+			-o Dir::Etc::preferences=- -o Dir::Etc::preferencesparts=-)
+	fi
 	if [ "$1" != source ]; then
 		apt_options+=(-o APT::Architecture="$1" -o APT::Architectures::="$1")
 	else

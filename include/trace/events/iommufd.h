@@ -71,8 +71,8 @@ DEFINE_EVENT(iommufd_vdevice, iommufd_vdevice_destroy,
 	TP_ARGS(vdev)
 );
 
-/* type: of the data that the nested HWPT is made from */
-TRACE_EVENT(iommufd_hwpt_nested_alloc,
+/* What is made of a vIOMMU, and of which type it is */
+DECLARE_EVENT_CLASS(iommufd_viommu_child,
 	TP_PROTO(const struct iommufd_viommu *viommu, u32 id, u32 type),
 	TP_ARGS(viommu, id, type),
 	TP_STRUCT__entry(
@@ -87,6 +87,24 @@ TRACE_EVENT(iommufd_hwpt_nested_alloc,
 		__entry->id = id;
 		__entry->type = type;
 	),
+	TP_printk("ictx=%p viommu=%u veventq=%u type=%u",
+		  __entry->ictx, __entry->viommu, __entry->id, __entry->type)
+);
+
+DEFINE_EVENT(iommufd_viommu_child, iommufd_veventq_alloc,
+	TP_PROTO(const struct iommufd_viommu *viommu, u32 id, u32 type),
+	TP_ARGS(viommu, id, type)
+);
+
+DEFINE_EVENT(iommufd_viommu_child, iommufd_veventq_destroy,
+	TP_PROTO(const struct iommufd_viommu *viommu, u32 id, u32 type),
+	TP_ARGS(viommu, id, type)
+);
+
+/* type: of the data that the nested HWPT is made from */
+DEFINE_EVENT_PRINT(iommufd_viommu_child, iommufd_hwpt_nested_alloc,
+	TP_PROTO(const struct iommufd_viommu *viommu, u32 id, u32 type),
+	TP_ARGS(viommu, id, type),
 	TP_printk("ictx=%p viommu=%u hwpt=%u type=%u",
 		  __entry->ictx, __entry->viommu, __entry->id, __entry->type)
 );
@@ -106,35 +124,6 @@ TRACE_EVENT(iommufd_hwpt_nested_destroy,
 	),
 	TP_printk("ictx=%p viommu=%u hwpt=%u",
 		  __entry->ictx, __entry->viommu, __entry->id)
-);
-
-DECLARE_EVENT_CLASS(iommufd_veventq,
-	TP_PROTO(const struct iommufd_viommu *viommu, u32 id, u32 type),
-	TP_ARGS(viommu, id, type),
-	TP_STRUCT__entry(
-		__field(const void *, ictx)
-		__field(u32, viommu)
-		__field(u32, id)
-		__field(u32, type)
-	),
-	TP_fast_assign(
-		__entry->ictx = viommu->ictx;
-		__entry->viommu = viommu->obj.id;
-		__entry->id = id;
-		__entry->type = type;
-	),
-	TP_printk("ictx=%p viommu=%u veventq=%u type=%u",
-		  __entry->ictx, __entry->viommu, __entry->id, __entry->type)
-);
-
-DEFINE_EVENT(iommufd_veventq, iommufd_veventq_alloc,
-	TP_PROTO(const struct iommufd_viommu *viommu, u32 id, u32 type),
-	TP_ARGS(viommu, id, type)
-);
-
-DEFINE_EVENT(iommufd_veventq, iommufd_veventq_destroy,
-	TP_PROTO(const struct iommufd_viommu *viommu, u32 id, u32 type),
-	TP_ARGS(viommu, id, type)
 );
 
 /* hwpt 0: the group is attached to nothing of the context any more */

@@ -9,7 +9,6 @@
  * to run as root.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -31,6 +30,7 @@
 #include <sys/wait.h>
 
 #include "iommufd_utils.h"
+#include "iommufd_sweep.h"
 
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
@@ -53,18 +53,6 @@
 
 static const char shmem_enabled[] =
 	"/sys/kernel/mm/transparent_hugepage/shmem_enabled";
-
-static int write_str(const char *path, const char *val)
-{
-	int fd = open(path, O_WRONLY);
-	ssize_t rc;
-
-	if (fd < 0)
-		return -1;
-	rc = write(fd, val, strlen(val));
-	close(fd);
-	return rc == (ssize_t)strlen(val) ? 0 : -1;
-}
 
 /* The number after @key in a file of "key number" lines, -1 if there is none */
 static long read_key(const char *path, const char *key)
@@ -1658,95 +1646,32 @@ TEST_F(file, churn)
 
 /* ---- Each step fails once ---- */
 
-/* More places than a call has */
-#define NTH_MAX 400
-
-static int fail_nth_fd = -1;
-
-static bool fail_nth_open(void)
-{
-	static const char dir[] = "/sys/kernel/debug";
-	struct dirent *dent;
-	char path[400];
-	DIR *d;
-
-	/* Allocations that may sleep are left out by default */
-	if (write_str("/sys/kernel/debug/failslab/ignore-gfp-wait", "N"))
-		return false;
-	write_str("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N");
-
-	d = opendir(dir);
-	if (!d)
-		return false;
-	while ((dent = readdir(d))) {
-		if (strncmp(dent->d_name, "fail", 4))
-			continue;
-		snprintf(path, sizeof(path), "%s/%s/verbose", dir,
-			 dent->d_name);
-		write_str(path, "0");
-	}
-	closedir(d);
-	fail_nth_fd = open("/proc/thread-self/fail-nth", O_RDWR);
-	return fail_nth_fd >= 0;
-}
-
-static void fail_nth_arm(unsigned int nth)
-{
-	char buf[20];
-	int len = snprintf(buf, sizeof(buf), "%u", nth);
-
-	if (pwrite(fail_nth_fd, buf, len, 0) != len)
-		abort();
-}
-
-/* Returns whether something was made to fail */
-static bool fail_nth_disarm(void)
-{
-	char buf[20] = "";
-	bool fired = false;
-
-	/* Reading the file is a place that can fail, and so is writing it */
-	if (pread(fail_nth_fd, buf, sizeof(buf) - 1, 0) > 0)
-		fired = !atoi(buf);
-	while (pwrite(fail_nth_fd, "0", 1, 0) != 1)
-		if (errno != EFAULT && errno != ENOMEM)
-			abort();
-	return fired;
-}
+#define EXPECT_PINS(_pins) ASSERT_EQ(self->pins + (_pins), pins())
 
 /*
- * @_undo runs after each call that succeeds, and then @_pins pages must be pinned
- * as after each that fails. At least @_min places must exist, or the sweep would
- * not have seen what it is there for. With @_punch the file has no pages before
- * each call.
+ * As SWEEP(). @_undo runs after each call that succeeds, and then @_pins pages
+ * must be pinned as after each that fails. With @_punch the file has no pages
+ * before each call.
  */
-#define SWEEP(_min, _punch, _call, _undo, _pins)                             \
+#define SWEEP_PINS(_min, _punch, _call, _undo, _pins)                        \
 	({                                                                   \
-		unsigned int __nth, __failed = 0;                            \
-		bool __fired = true;                                         \
-		int __rc;                                                    \
-		for (__nth = 1; __fired; __nth++) {                          \
-			ASSERT_LT(__nth, NTH_MAX);                           \
+		if (_punch) {                                                \
+			ASSERT_EQ(0, punch_all(self->file));                 \
+		}                                                            \
+		SWEEP(_min, _call,                                           \
+		      ({                                                     \
+			EXPECT_PINS(_pins);                                  \
 			if (_punch) {                                        \
 				ASSERT_EQ(0, punch_all(self->file));         \
 			}                                                    \
-			fail_nth_arm(__nth);                                 \
-			__rc = _call;                                        \
-			__fired = fail_nth_disarm();                         \
-			if (!__rc) {                                         \
-				_undo;                                       \
-			} else {                                             \
-				ASSERT_TRUE(__fired) {                       \
-					TH_LOG("step %u: %s", __nth,         \
-					       strerror(__rc));              \
-				}                                            \
-				__failed++;                                  \
+		      }),                                                    \
+		      ({                                                     \
+			_undo;                                               \
+			EXPECT_PINS(_pins);                                  \
+			if (_punch) {                                        \
+				ASSERT_EQ(0, punch_all(self->file));         \
 			}                                                    \
-			ASSERT_EQ(self->pins + (_pins), pins()) {            \
-				TH_LOG("step %u", __nth);                    \
-			}                                                    \
-		}                                                            \
-		EXPECT_LE(_min, __failed);                                   \
+		      }));                                                   \
 	})
 
 #define SWEEP_LENGTH (12 * PAGE_SIZE)
@@ -1764,14 +1689,14 @@ TEST_F(file, fail_nth)
 			       MOCK_FLAGS_ACCESS_CREATE_NEEDS_PIN_PAGES);
 
 	/* Two domains, with pages of the file and without */
-	SWEEP(8, false,
-	      map_file(self->fd, self->ioas_id, self->file, start,
-		       SWEEP_LENGTH, &iova, RW),
-	      UNMAP(iova, SWEEP_LENGTH), 0);
-	SWEEP(8, true,
-	      map_file(self->fd, self->ioas_id, self->file, start,
-		       SWEEP_LENGTH, &iova, RW),
-	      UNMAP(iova, SWEEP_LENGTH), 0);
+	SWEEP_PINS(8, false,
+		   map_file(self->fd, self->ioas_id, self->file, start,
+			    SWEEP_LENGTH, &iova, RW),
+		   UNMAP(iova, SWEEP_LENGTH), 0);
+	SWEEP_PINS(8, true,
+		   map_file(self->fd, self->ioas_id, self->file, start,
+			    SWEEP_LENGTH, &iova, RW),
+		   UNMAP(iova, SWEEP_LENGTH), 0);
 	test_ioctl_destroy(stdev2_id);
 	test_ioctl_destroy(self->stdev_id);
 
@@ -1779,31 +1704,31 @@ TEST_F(file, fail_nth)
 	iova = MOCK_APERTURE_START;
 	ASSERT_EQ(0, map_file(self->fd, self->ioas_id, self->file, start,
 			      SWEEP_LENGTH, &iova, RW | FIXED));
-	SWEEP(5, false,
-	      _test_cmd_mock_domain(self->fd, self->ioas_id, &stdev_id,
-				    &hwpt_id, NULL) ? errno : 0,
-	      test_ioctl_destroy(stdev_id), 0);
-	SWEEP(3, false,
-	      access_pin(self->fd, access_id, iova + PAGE_SIZE,
-			 SWEEP_LENGTH - 2 * PAGE_SIZE, NULL, 0, &id),
-	      ASSERT_EQ(0, access_unpin(self->fd, access_id, id)), 0);
+	SWEEP_PINS(5, false,
+		   _test_cmd_mock_domain(self->fd, self->ioas_id, &stdev_id,
+					 &hwpt_id, NULL) ? errno : 0,
+		   test_ioctl_destroy(stdev_id), 0);
+	SWEEP_PINS(3, false,
+		   access_pin(self->fd, access_id, iova + PAGE_SIZE,
+			      SWEEP_LENGTH - 2 * PAGE_SIZE, NULL, 0, &id),
+		   ASSERT_EQ(0, access_unpin(self->fd, access_id, id)), 0);
 	/* which has a part when the domain comes */
 	ASSERT_EQ(0, access_pin(self->fd, access_id, iova + PAGE_SIZE,
 				3 * PAGE_SIZE, NULL, 0, &id));
-	SWEEP(5, false,
-	      _test_cmd_mock_domain(self->fd, self->ioas_id, &stdev_id,
-				    &hwpt_id, NULL) ? errno : 0,
-	      test_ioctl_destroy(stdev_id), 3);
+	SWEEP_PINS(5, false,
+		   _test_cmd_mock_domain(self->fd, self->ioas_id, &stdev_id,
+					 &hwpt_id, NULL) ? errno : 0,
+		   test_ioctl_destroy(stdev_id), 3);
 	ASSERT_EQ(0, access_unpin(self->fd, access_id, id));
 	test_cmd_destroy_access(access_id);
 
 	test_cmd_create_access(self->ioas_id, &access_id, 0);
-	SWEEP(2, false,
-	      access_rw(self->fd, access_id, iova + PAGE_SIZE - 2, buf,
-			sizeof(buf), 0), {}, 0);
-	SWEEP(2, false,
-	      access_rw(self->fd, access_id, iova + PAGE_SIZE - 2, "abc", 3,
-			MOCK_ACCESS_RW_WRITE), {}, 0);
+	SWEEP_PINS(2, false,
+		   access_rw(self->fd, access_id, iova + PAGE_SIZE - 2, buf,
+			     sizeof(buf), 0), {}, 0);
+	SWEEP_PINS(2, false,
+		   access_rw(self->fd, access_id, iova + PAGE_SIZE - 2, "abc", 3,
+			     MOCK_ACCESS_RW_WRITE), {}, 0);
 	test_cmd_destroy_access(access_id);
 	close(fail_nth_fd);
 }

@@ -12,8 +12,12 @@
 #define __SELFTEST_IOMMUFD_SWEEP_H
 
 #include <dirent.h>
-
-#include "iommufd_viommu.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 /* More places than a call has */
 #define NTH_MAX 400
@@ -30,11 +34,6 @@ static int write_str(const char *path, const char *val)
 	rc = write(fd, val, strlen(val));
 	close(fd);
 	return rc == (ssize_t)strlen(val) ? 0 : -1;
-}
-
-static __attribute__((constructor)) void setup(void)
-{
-	PAGE_SIZE = sysconf(_SC_PAGE_SIZE);
 }
 
 /* Returns false if the kernel has no fault injection */

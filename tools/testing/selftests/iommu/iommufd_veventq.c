@@ -24,17 +24,7 @@
 #define HEADER sizeof(struct iommufd_vevent_header)
 #define RECORD sizeof(struct mock_record)
 
-static __attribute__((constructor)) void setup_page_size(void)
-{
-	PAGE_SIZE = sysconf(_SC_PAGE_SIZE);
-}
-
 /* ---- Layout ---- */
-
-#define ASSERT_FIELD(type, field, offset, bytes)                      \
-	static_assert(offsetof(struct type, field) == (offset) &&     \
-		      sizeof_field(struct type, field) == (bytes),    \
-		      #type "." #field)
 
 static_assert(sizeof(struct iommu_veventq_alloc) == 32, "iommu_veventq_alloc");
 ASSERT_FIELD(iommu_veventq_alloc, size, 0, 4);

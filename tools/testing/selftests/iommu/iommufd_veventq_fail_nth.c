@@ -2,8 +2,8 @@
 /*
  * Let each step of a vEVENTQ call fail once
  */
-#include "iommufd_sweep.h"
 #include "iommufd_veventq.h"
+#include "iommufd_sweep.h"
 
 #define VIRT_ID 0x10
 #define RECORD sizeof(struct mock_record)

@@ -16,11 +16,6 @@
 #define INVALIDATE_BLOCK 16
 #define INVALIDATE_NUM_MAX 524288
 
-static __attribute__((constructor)) void setup_page_size(void)
-{
-	PAGE_SIZE = sysconf(_SC_PAGE_SIZE);
-}
-
 static int nested_alloc_data(int fd, __u32 dev_id, __u32 pt_id, __u32 flags,
 			     __u32 fault_id, __u32 type, void *data,
 			     size_t len, __u32 *hwpt_id)
@@ -45,11 +40,6 @@ FIXTURE_TEARDOWN(abi)
 {
 	close(self->fd);
 }
-
-#define ASSERT_FIELD(type, field, offset, bytes)                      \
-	static_assert(offsetof(struct type, field) == (offset) &&     \
-		      sizeof_field(struct type, field) == (bytes),    \
-		      #type "." #field)
 
 static_assert(sizeof(struct iommu_viommu_alloc) == 40, "iommu_viommu_alloc");
 ASSERT_FIELD(iommu_viommu_alloc, size, 0, 4);

@@ -17,6 +17,16 @@
 
 #include "iommufd_utils.h"
 
+static __attribute__((constructor)) void setup_page_size(void)
+{
+	PAGE_SIZE = sysconf(_SC_PAGE_SIZE);
+}
+
+#define ASSERT_FIELD(type, field, offset, bytes)                      \
+	static_assert(offsetof(struct type, field) == (offset) &&     \
+		      sizeof_field(struct type, field) == (bytes),    \
+		      #type "." #field)
+
 #define MOCK_DEBUGFS "/sys/kernel/debug/iommufd_mock/"
 
 /* Never an ID: they are handed out from 1, lowest first */

@@ -2,6 +2,7 @@
 /*
  * Let each step of a vIOMMU call fail once
  */
+#include "iommufd_viommu.h"
 #include "iommufd_sweep.h"
 
 FIXTURE(fail_nth) {
