@@ -7,7 +7,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/perf_event.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "counter.h"
 #include "smmuv3_lib.h"
 #include "smmuv3_vevent.h"
 
@@ -25,7 +25,6 @@
 #define DMA_SIZE	4096
 #define STORM		4	/* DMAs, each of which faults many times */
 #define ROUNDS		9
-#define ARMV8_INST_RETIRED 0x08
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof(*(a)))
 
@@ -39,33 +38,6 @@ static struct iommu_viommu_arm_smmuv3_invalidate cmds[4096];
 
 static int counter;	/* of this program */
 static int cpu_counter;	/* of everything, idle time included */
-
-static int counter_open(pid_t pid, int cpu)
-{
-	struct perf_event_attr attr = {
-		.type = PERF_TYPE_RAW,
-		.size = sizeof(attr),
-		.config = ARMV8_INST_RETIRED,
-		.pinned = 1,
-		.exclude_user = 1,
-		.exclude_hv = 1,
-	};
-	int fd = syscall(__NR_perf_event_open, &attr, pid, cpu, -1, 0);
-
-	if (fd < 0)
-		die("no PMU that counts instructions: %s (QEMU: -icount)",
-		    strerror(errno));
-	return fd;
-}
-
-static __u64 counted_by(int fd)
-{
-	__u64 value;
-
-	if (read(fd, &value, sizeof(value)) != sizeof(value))
-		die("the PMU has been taken away");
-	return value;
-}
 
 static __u64 counted(void)
 {
@@ -385,8 +357,8 @@ int main(void)
 	if (i == n)
 		die("%s", n ? "no edu device in a group of its own" : why);
 
-	counter = counter_open(0, -1);
-	cpu_counter = counter_open(-1, 0);
+	counter = counter_open(0, -1, WITHOUT_USER);
+	cpu_counter = counter_open(-1, 0, WITHOUT_USER);
 	calibrate();
 	vm_init(&vm);
 	edu_open(&edu, &vm, &slots[i]);
