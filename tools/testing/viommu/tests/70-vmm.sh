@@ -265,11 +265,6 @@ for object in viommu vdevice hwpt_nested veventq; do
 	echo 1 > "/sys/kernel/tracing/events/iommufd/iommufd_${object}_alloc/enable"
 	echo 1 > "/sys/kernel/tracing/events/iommufd/iommufd_${object}_destroy/enable"
 done
-memfd=memfd hugetlb=hugetlb
-if ! grep -q iommufd_ioas_map_file /proc/kallsyms; then
-	result ok "memory with a file behind it # SKIP no IOMMU_IOAS_MAP_FILE"
-	memfd=anonymous hugetlb=anonymous
-fi
 give "$D1"
 give "$D2"
 give "$E1"
@@ -277,7 +272,7 @@ give "$E1"
 # Two guests at once.
 guest first d1 anonymous $(assign "$D1" d1 rp1) $(assign "$E1" e1 rp2)
 first=$vmm
-guest victim d2 $memfd $(assign "$D2" d2 rp1)
+guest victim d2 memfd $(assign "$D2" d2 rp1)
 victim=$vmm
 check "first: gets to the end of its tests" until_says first "@@ unplug"
 check "victim: is busy" until_says victim "@@ busy"
@@ -285,7 +280,7 @@ check "victim: is busy" until_says victim "@@ busy"
 kill -KILL $victim
 wait $victim
 relay victim
-guest heir d2 $hugetlb $(assign "$D2" d2 rp1)
+guest heir d2 hugetlb $(assign "$D2" d2 rp1)
 heir=$vmm
 
 monitor first device_del d1
