@@ -1646,7 +1646,7 @@ TEST_F(file, churn)
 
 /* ---- Each step fails once ---- */
 
-#define EXPECT_PINS(_pins) ASSERT_EQ(self->pins + (_pins), pins())
+#define ASSERT_PINS(_pins) ASSERT_EQ(self->pins + (_pins), pins())
 
 /*
  * As SWEEP(). @_undo runs after each call that succeeds, and then @_pins pages
@@ -1660,14 +1660,14 @@ TEST_F(file, churn)
 		}                                                            \
 		SWEEP(_min, _call,                                           \
 		      ({                                                     \
-			EXPECT_PINS(_pins);                                  \
+			ASSERT_PINS(_pins);                                  \
 			if (_punch) {                                        \
 				ASSERT_EQ(0, punch_all(self->file));         \
 			}                                                    \
 		      }),                                                    \
 		      ({                                                     \
 			_undo;                                               \
-			EXPECT_PINS(_pins);                                  \
+			ASSERT_PINS(_pins);                                  \
 			if (_punch) {                                        \
 				ASSERT_EQ(0, punch_all(self->file));         \
 			}                                                    \
