@@ -88,11 +88,14 @@ struct iommufd_viommu {
  * struct iommufd_vdevice - A device as the VM behind a vIOMMU knows it
  * @obj: iommufd object; must be first in the driver's structure
  * @viommu: The vIOMMU, which the vDEVICE holds a reference on
- * @igroup: The iommufd group of the device, whose lock protects @idev and @pinned
+ * @igroup: The iommufd group of the device, whose lock protects @idev, @pinned and
+ *          @detached
  * @idev: The bound device, or NULL once it is gone
  * @dev: The physical device
  * @virt_id: The device's ID on the vIOMMU, e.g. its vSID
  * @pinned: A translating nested domain of @viommu is attached to @dev
+ * @detached: User space has detached @dev, and not attached it since. Its
+ *            group may be attached all the same.
  */
 struct iommufd_vdevice {
 	struct iommufd_object obj;
@@ -102,6 +105,7 @@ struct iommufd_vdevice {
 	struct device *dev;
 	u64 virt_id;
 	bool pinned;
+	bool detached;
 };
 
 /**
@@ -118,11 +122,11 @@ struct iommufd_vdevice {
  *                       reference on the vIOMMU for as long as the domain lives.
  * @domain_translates: True if an attached device walks tables of the VM, so that
  *                     it needs a vDEVICE. NULL: always.
- * @attach_member: The group of @dev is attached to @domain by another member;
- *                 @dev joins now and gets what the domain says instead of the
- *                 nest parent's plain stage 2.
- * @detach_member: @dev leaves while its group stays attached to @domain: it falls
- *                 back to the plain stage 2, where it may be already. Cannot fail.
+ * @member_join: @dev joins the attachment that its group has to @domain. Give it
+ *               what the domain says instead of the nest parent's plain stage 2.
+ * @member_leave: @dev leaves the attachment to @domain, which other devices of its
+ *                group keep. Give it the plain stage 2, which it may have already.
+ *                Cannot fail.
  * @cache_invalidate: Execute @array's requests in order. On return
  *                    @array->entry_num is the number of those that were executed
  *                    and are complete, on success and on error. An array without
@@ -135,10 +139,12 @@ struct iommufd_vdevice {
  * @vdevice_destroy: Undo @vdevice_init, after the vDEVICE can no longer be looked
  *                   up. Nothing that the driver caches may name it afterwards.
  *
- * All are called in process context and may sleep. @attach_member,
- * @detach_member, @vdevice_init and @vdevice_destroy are called under the lock of
- * the iommufd group. So is the attach_dev operation of a nested domain, except for
- * a device that appears in a group which is attached: it cannot have a vDEVICE.
+ * All are called in process context and may sleep. @member_join, @member_leave,
+ * @vdevice_init and @vdevice_destroy are called under the lock of the iommufd
+ * group, the first two under the group mutex as well. So is the attach_dev
+ * operation of a nested domain, except for a device that appears in a group which
+ * is attached: only the group mutex is held then, and the device cannot have a
+ * vDEVICE.
  * @init and @destroy, and @alloc_domain_nested and @cache_invalidate are
  * mandatory; @vdevice_size 0 means that there are no vDEVICEs, and all others may
  * be NULL.
@@ -154,8 +160,8 @@ struct iommufd_viommu_ops {
 	(*alloc_domain_nested)(struct iommufd_viommu *viommu, u32 flags,
 			       const struct iommu_user_data *user_data);
 	bool (*domain_translates)(struct iommu_domain *domain);
-	int (*attach_member)(struct iommu_domain *domain, struct device *dev);
-	void (*detach_member)(struct iommu_domain *domain, struct device *dev);
+	int (*member_join)(struct iommu_domain *domain, struct device *dev);
+	void (*member_leave)(struct iommu_domain *domain, struct device *dev);
 	int (*cache_invalidate)(struct iommufd_viommu *viommu,
 				struct iommu_user_data_array *array);
 	size_t (*veventq_size)(struct iommufd_viommu *viommu, unsigned int type);

@@ -38,11 +38,12 @@ EXPORT_SYMBOL_NS_GPL(iommufd_viommu_find_dev, IOMMUFD);
  *
  * Walks all vDEVICEs of @viommu: meant for attach, not for a hot path. The answer
  * stays true while the vDEVICE is pinned or the caller is inside attach_dev or
- * another operation that the core calls under the lock of the iommufd group.
+ * another operation that the core calls under the lock of the iommufd group. A
+ * device that user space has detached is like one without a vDEVICE.
  *
  * Context: Process context; takes the lock of @viommu->vdevs.
  *
- * Return: 0, or -ENOENT if @dev has no vDEVICE on @viommu.
+ * Return: 0, or -ENOENT if @dev has no vDEVICE on @viommu, or is detached.
  */
 int iommufd_viommu_find_virt_id(struct iommufd_viommu *viommu,
 				struct device *dev, u64 *virt_id)
@@ -53,7 +54,7 @@ int iommufd_viommu_find_virt_id(struct iommufd_viommu *viommu,
 
 	xa_lock(&viommu->vdevs);
 	xa_for_each(&viommu->vdevs, index, vdev) {
-		if (vdev->dev == dev) {
+		if (vdev->dev == dev && !vdev->detached) {
 			*virt_id = vdev->virt_id;
 			rc = 0;
 			break;

@@ -95,9 +95,19 @@ static void mock_dev_set_state(struct mock_dev *mdev,
 	mutex_unlock(&mdev->lock);
 }
 
-/* The device is attached to something that is not of a vIOMMU */
-void mock_viommu_dev_detached(struct mock_dev *mdev)
+/* A driver must be able to learn which domain the device leaves */
+void mock_viommu_dev_leaves(struct mock_dev *mdev)
 {
+	iommu_group_mutex_assert(&mdev->dev);
+	MOCK_ERROR_ON(mdev->attached &&
+		      mdev->attached != iommu_get_domain_for_dev(&mdev->dev));
+}
+
+/* The device is attached to something that is not of a vIOMMU */
+void mock_viommu_dev_attached(struct mock_dev *mdev,
+			      struct iommu_domain *domain)
+{
+	mdev->attached = domain;
 	mock_dev_set_state(mdev, NULL, MOCK_DEV_STATE_OTHER, false, 0);
 }
 
@@ -304,6 +314,7 @@ static int mock_viommu_attach_dev(struct iommu_domain *domain,
 	u64 virt_id = 0;
 	bool found;
 
+	mock_viommu_dev_leaves(to_mock_dev(dev));
 	if (dev->iommu->iommu_dev != viommu->iommu_dev)
 		return -EINVAL;
 	if (iommufd_should_fail())
@@ -317,15 +328,17 @@ static int mock_viommu_attach_dev(struct iommu_domain *domain,
 	if (nested->translates)
 		state = found ? MOCK_DEV_STATE_TRANSLATE :
 				MOCK_DEV_STATE_STAGE2;
+	to_mock_dev(dev)->attached = domain;
 	mock_dev_set_state(to_mock_dev(dev), viommu, state, found, virt_id);
 	return 0;
 }
 
-static void mock_viommu_detach_member(struct iommu_domain *domain,
-				      struct device *dev)
+static void mock_viommu_member_leave(struct iommu_domain *domain,
+				     struct device *dev)
 {
 	struct mock_viommu_domain *nested = to_mock_viommu_domain(domain);
 
+	iommu_group_mutex_assert(dev);
 	mock_dev_set_state(to_mock_dev(dev), &nested->viommu->core,
 			   MOCK_DEV_STATE_STAGE2, false, 0);
 }
@@ -405,8 +418,8 @@ struct iommufd_viommu_ops mock_viommu_type_ops __ro_after_init = {
 	.destroy = mock_viommu_destroy,
 	.alloc_domain_nested = mock_viommu_alloc_domain,
 	.domain_translates = mock_viommu_domain_translates,
-	.attach_member = mock_viommu_attach_dev,
-	.detach_member = mock_viommu_detach_member,
+	.member_join = mock_viommu_attach_dev,
+	.member_leave = mock_viommu_member_leave,
 	.cache_invalidate = mock_viommu_cache_invalidate,
 	.vdevice_init = mock_vdevice_init,
 	.vdevice_destroy = mock_vdevice_destroy,

@@ -25,6 +25,7 @@ enum selftest_obj_type {
  * @group_of: While the device is probed, whose group it joins
  * @bind_lock: Turns of bind, unbind, attach and detach of one device
  * @lock: Protects @viommu, @state, @has_virt_id and @virt_id
+ * @attached: Domain that the device is attached to; protected by the group mutex
  * @viommu: vIOMMU of the nested domain that the device is attached to
  * @state: What happens to the device's DMA
  * @has_virt_id: @virt_id is valid
@@ -39,6 +40,8 @@ struct mock_dev {
 	struct mock_dev *group_of;
 	/* Turns of those that bind and attach */
 	struct mutex bind_lock;
+
+	struct iommu_domain *attached;
 
 	/* Protects what follows, up to virt_id; a leaf */
 	struct mutex lock;
@@ -79,7 +82,9 @@ void mock_dev_destroy(struct mock_dev *mdev);
 extern struct iommufd_viommu_ops mock_viommu_type_ops;
 
 void mock_viommu_dev_init(struct mock_dev *mdev);
-void mock_viommu_dev_detached(struct mock_dev *mdev);
+void mock_viommu_dev_leaves(struct mock_dev *mdev);
+void mock_viommu_dev_attached(struct mock_dev *mdev,
+			      struct iommu_domain *domain);
 const struct iommufd_viommu_ops *mock_viommu_ops(struct device *dev,
 						 unsigned int type);
 u32 *mock_viommu_domain_iotlb(struct iommu_domain *domain);

@@ -91,9 +91,14 @@ static void iommufd_sw_msi_put(struct iommufd_hwpt_paging *hwpt,
 		kfree(map);
 		return;
 	}
+	/* What a group drops it has taken before */
+	WARN_ON(1);
 }
 
-/* All doorbells that @igroup has, except those from @end on */
+/*
+ * Drop @igroup's use of each doorbell that it needs in @hwpt, stopping before slot
+ * @end (NULL: all slots)
+ */
 static void iommufd_sw_msi_put_all(struct iommufd_group *igroup,
 				   struct iommufd_hwpt_paging *hwpt,
 				   struct iommufd_sw_msi_slot *end)
@@ -130,74 +135,6 @@ static int iommufd_sw_msi_get_all(struct iommufd_group *igroup,
 	return 0;
 }
 
-/**
- * iommufd_sw_msi_prepare - Map the doorbells of a group where it is going to
- * @igroup: The group
- * @hwpt: What it will be attached to
- *
- * From here on a new doorbell is mapped in the old and in the new domain, until
- * iommufd_sw_msi_commit() or iommufd_sw_msi_abort().
- *
- * Context: Process context, may sleep; the caller holds igroup->lock.
- *
- * Return: 0, or the error of a mapping that failed, with none left behind.
- */
-int iommufd_sw_msi_prepare(struct iommufd_group *igroup,
-			   struct iommufd_hw_pagetable *hwpt)
-{
-	struct iommufd_hwpt_paging *next = find_hwpt_paging(hwpt);
-	struct iommufd_ctx *ictx = igroup->ictx;
-	int rc;
-
-	lockdep_assert_held(&igroup->lock);
-
-	mutex_lock(&ictx->sw_msi_lock);
-	rc = iommufd_sw_msi_get_all(igroup, next);
-	if (!rc)
-		igroup->sw_msi_next = next;
-	mutex_unlock(&ictx->sw_msi_lock);
-	return rc;
-}
-
-/**
- * iommufd_sw_msi_abort - The group stays where it is
- * @igroup: The group
- *
- * Context: Process context, may sleep; the caller holds igroup->lock.
- */
-void iommufd_sw_msi_abort(struct iommufd_group *igroup)
-{
-	struct iommufd_ctx *ictx = igroup->ictx;
-
-	lockdep_assert_held(&igroup->lock);
-
-	mutex_lock(&ictx->sw_msi_lock);
-	if (igroup->sw_msi_next)
-		iommufd_sw_msi_put_all(igroup, igroup->sw_msi_next, NULL);
-	igroup->sw_msi_next = NULL;
-	mutex_unlock(&ictx->sw_msi_lock);
-}
-
-/**
- * iommufd_sw_msi_commit - The group has arrived, or was detached
- * @igroup: The group
- *
- * Context: Process context, may sleep; the caller holds igroup->lock.
- */
-void iommufd_sw_msi_commit(struct iommufd_group *igroup)
-{
-	struct iommufd_ctx *ictx = igroup->ictx;
-
-	lockdep_assert_held(&igroup->lock);
-
-	mutex_lock(&ictx->sw_msi_lock);
-	if (igroup->sw_msi_hwpt)
-		iommufd_sw_msi_put_all(igroup, igroup->sw_msi_hwpt, NULL);
-	igroup->sw_msi_hwpt = igroup->sw_msi_next;
-	igroup->sw_msi_next = NULL;
-	mutex_unlock(&ictx->sw_msi_lock);
-}
-
 static struct iommufd_sw_msi_slot *
 iommufd_sw_msi_find_slot(struct iommufd_ctx *ictx, phys_addr_t window,
 			 phys_addr_t doorbell)
@@ -226,20 +163,12 @@ iommufd_sw_msi_find_slot(struct iommufd_ctx *ictx, phys_addr_t window,
 	return slot;
 }
 
-/**
- * iommufd_sw_msi_map - Map the doorbell of a new vector
- * @handle: Attachment of the device's group
- * @desc: The vector; told the IOVA
- * @msi_addr: Physical address of the doorbell
- *
- * Context: Process context, may sleep; the caller holds the group mutex, so that
- * the attachment stays.
- *
- * Return: 0, -ENOSPC if the window is full, -ENOMEM or the error of the mapping;
- * the vector is not set up then.
+/*
+ * Map the doorbell of a new vector, and tell the vector its IOVA. The group mutex
+ * is held, so that the attachment stays.
  */
-int iommufd_sw_msi_map(struct iommu_attach_handle *handle,
-		       struct msi_desc *desc, phys_addr_t msi_addr)
+static int iommufd_sw_msi_map(struct iommu_attach_handle *handle,
+			      struct msi_desc *desc, phys_addr_t msi_addr)
 {
 	struct iommufd_group *igroup = to_iommufd_handle(handle)->igroup;
 	struct iommufd_ctx *ictx = igroup->ictx;
@@ -283,6 +212,70 @@ out_unlock:
 	mutex_unlock(&ictx->sw_msi_lock);
 	return rc;
 }
+
+/*
+ * Map the doorbells of a group where it is going to. From here on a new doorbell
+ * is mapped in the old and in the new domain, until the move ends.
+ */
+static int iommufd_sw_msi_get_next(struct iommufd_move *move)
+{
+	struct iommufd_hwpt_paging *next = find_hwpt_paging(move->to);
+	struct iommufd_group *igroup = move->idev->igroup;
+	struct iommufd_ctx *ictx = igroup->ictx;
+	int rc;
+
+	mutex_lock(&ictx->sw_msi_lock);
+	rc = iommufd_sw_msi_get_all(igroup, next);
+	if (!rc)
+		igroup->sw_msi_next = next;
+	mutex_unlock(&ictx->sw_msi_lock);
+	return rc;
+}
+
+/* A replace maps first, so that a device can raise MSIs all the time */
+static int iommufd_sw_msi_prepare(struct iommufd_move *move)
+{
+	if (!move->to)
+		return 0;
+	move->handle->handle.map_msi = iommufd_sw_msi_map;
+	return move->from ? iommufd_sw_msi_get_next(move) : 0;
+}
+
+static void iommufd_sw_msi_abort(struct iommufd_move *move)
+{
+	struct iommufd_group *igroup = move->idev->igroup;
+	struct iommufd_ctx *ictx = igroup->ictx;
+
+	mutex_lock(&ictx->sw_msi_lock);
+	if (igroup->sw_msi_next)
+		iommufd_sw_msi_put_all(igroup, igroup->sw_msi_next, NULL);
+	igroup->sw_msi_next = NULL;
+	mutex_unlock(&ictx->sw_msi_lock);
+}
+
+static void iommufd_sw_msi_commit(struct iommufd_move *move)
+{
+	struct iommufd_group *igroup = move->idev->igroup;
+	struct iommufd_ctx *ictx = igroup->ictx;
+
+	mutex_lock(&ictx->sw_msi_lock);
+	if (igroup->sw_msi_hwpt)
+		iommufd_sw_msi_put_all(igroup, igroup->sw_msi_hwpt, NULL);
+	igroup->sw_msi_hwpt = igroup->sw_msi_next;
+	igroup->sw_msi_next = NULL;
+	mutex_unlock(&ictx->sw_msi_lock);
+}
+
+/*
+ * The doorbells of a group. Some drivers cannot map in a domain before it has been
+ * attached for the first time, so a first attachment maps when it has settled.
+ */
+const struct iommufd_move_step iommufd_move_sw_msi = {
+	.prepare = iommufd_sw_msi_prepare,
+	.settle = iommufd_sw_msi_get_next,
+	.commit = iommufd_sw_msi_commit,
+	.abort = iommufd_sw_msi_abort,
+};
 
 /**
  * iommufd_sw_msi_destroy - Forget the slots of a context

@@ -118,6 +118,7 @@ static int iommufd_vdevice_connect(struct iommufd_vdevice *vdev,
 	vdev->virt_id = virt_id;
 
 	mutex_lock(&igroup->lock);
+	vdev->detached = idev->detached;
 	if (idev->vdev) {
 		rc = -EEXIST;
 		goto out_unlock;

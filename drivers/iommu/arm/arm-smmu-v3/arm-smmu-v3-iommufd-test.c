@@ -801,13 +801,13 @@ static void iommufd_test_attach(struct kunit *test)
 	/* A member of the group that leaves, or that the guest doesn't know */
 	KUNIT_EXPECT_EQ(test, 0, s1->ops->attach_dev(s1, &s->dev->dev));
 	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste->data[0]), 0x123456f);
-	s->ops->detach_member(s1, &s->dev->dev);
+	s->ops->member_leave(s1, &s->dev->dev);
 	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste->data[0]), 0xd);
 	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste->data[2]) & 0xffff, vmid);
-	KUNIT_EXPECT_EQ(test, 0, s->ops->attach_member(s1, &s->dev->dev));
+	KUNIT_EXPECT_EQ(test, 0, s->ops->member_join(s1, &s->dev->dev));
 	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste->data[0]), 0x123456f);
 	xa_erase(&s->viommu->vdevs, VSID);
-	KUNIT_EXPECT_EQ(test, 0, s->ops->attach_member(s1, &s->dev->dev));
+	KUNIT_EXPECT_EQ(test, 0, s->ops->member_join(s1, &s->dev->dev));
 	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste->data[0]), 0xd);
 
 	while (!list_empty(&s->parent.devices)) {

@@ -182,8 +182,8 @@ bool arm_smmu_nested_translates(struct iommu_domain *domain)
  * @domain: The nested domain
  * @dev: The device
  *
- * Context: Process context, may sleep; called under the lock of the iommufd
- * group.
+ * Context: Process context, may sleep; called under the group mutex, and under the
+ * lock of the iommufd group if @dev is bound.
  *
  * Return: 0, -EINVAL if @dev is behind another SMMU or cannot have a guest's
  * stage 1, -EBUSY while PASIDs of @dev are in use, -ENOMEM. On error the old
@@ -241,7 +241,7 @@ int arm_smmu_attach_dev_nested(struct iommu_domain *domain, struct device *dev)
  * @dev: The device; it keeps stage 2
  *
  * Context: Process context, may sleep; called under the lock of the iommufd
- * group.
+ * group and the group mutex.
  */
 void arm_smmu_nested_leave(struct iommu_domain *domain, struct device *dev)
 {

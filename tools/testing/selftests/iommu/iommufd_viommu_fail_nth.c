@@ -222,6 +222,41 @@ TEST_F(fail_nth, attach)
 	DESTROY_PARENTS();
 }
 
+/* Page faults are enabled for both devices, or for none */
+TEST_F(fail_nth, attach_faults)
+{
+	struct iommu_hwpt_selftest data = { .iotlb = IOMMU_TEST_IOTLB_DEFAULT };
+	__u32 vdev_ids[2], fault_id, fault_fd, hwpt_id;
+
+	test_ioctl_fault_alloc(&fault_id, &fault_fd);
+	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0],
+				   0x10, &vdev_ids[0]));
+	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1],
+				   0x20, &vdev_ids[1]));
+	ASSERT_EQ(0, _test_cmd_hwpt_alloc(self->fd, self->dev_ids[0],
+					  self->viommu_id, fault_id,
+					  IOMMU_HWPT_FAULT_ID_VALID, &hwpt_id,
+					  IOMMU_HWPT_DATA_SELFTEST, &data,
+					  sizeof(data)));
+
+	/* What is enabled twice fails: nothing may be left enabled */
+	SWEEP(6, mock_dev_attach(self->fd, self->stdev_ids[0], hwpt_id),
+	      EXPECT_GROUP(MOCK_DEV_STATE_OTHER, MOCK_DEV_STATE_OTHER,
+			   NO_VIRT_ID, NO_VIRT_ID, false),
+	      ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0], 0)));
+
+	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
+				     self->ioas_id));
+	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[1],
+				     self->ioas_id));
+	SWEEP(6, mock_dev_attach(self->fd, self->stdev_ids[0], hwpt_id),
+	      EXPECT_GROUP(MOCK_DEV_STATE_OTHER, MOCK_DEV_STATE_OTHER,
+			   NO_VIRT_ID, NO_VIRT_ID, false),
+	      ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[1],
+					   self->ioas_id)));
+	close(fault_fd);
+}
+
 /* A member joins an attachment of its group */
 TEST_F(fail_nth, join)
 {

@@ -448,7 +448,7 @@ end:	do
 inline attach(g, t, to, id)
 {
 	lock(igroup_lock);
-	/* iommufd_nested_prepare(), and the driver's look at the vDEVICE */
+	/* iommufd_vdev_pin_prepare(), and the driver's look at the vDEVICE */
 	d_step {
 		if
 		:: t && (!vdev || owner[VDEV] != g || !users[VDEV]) -> ok = 0
@@ -477,7 +477,7 @@ inline attach(g, t, to, id)
 		attach_commit(to, id);
 		unlock(asid_lock);
 		unlock_group();
-		/* iommufd_nested_commit() */
+		/* iommufd_vdev_pin_commit() */
 		d_step {
 #ifndef MUT_NO_PIN
 			set_pinned(t);
@@ -498,13 +498,15 @@ inline unbind(i)
 	bit evict;
 
 	lock(igroup_lock);
-	/* iommufd_nested_leave(): the group stays attached by another device */
+	/* iommufd_vdev_pin_leave(): the group stays attached by another device */
 	if
 	:: domain ->
+		lock_group();
 		lock(asid_lock);
 		set_vsmmu(HOST, 0);
 		install_ste(HOST);
 		unlock(asid_lock);
+		unlock_group();
 		d_step {
 			translates = 0;
 			set_pinned(0)
