@@ -8,13 +8,19 @@
  * moves the device between domains. So a doorbell gets a slot of the MSI window
  * once per iommufd, and has the same IOVA in every domain.
  *
- * A group needs the doorbells that any of its devices ever had a vector on, in the
- * domain with the host's page tables that it is attached to: under nested
- * translation this is the nest parent. During a replace it needs them in the old
- * and in the new one. A domain maps a doorbell as long as a group needs it there.
+ * A group needs the doorbells that its devices have vectors on, in the domain with
+ * the host's page tables that it is attached to: under nested translation this is
+ * the nest parent. During a replace it needs them in the old and in the new one. A
+ * domain maps a doorbell as long as a group needs it there.
  *
- * Lock order: igroup->lock, group mutex, iommufd_ctx::sw_msi_lock. Vectors are set
- * up under the latter two only: what is needed where is under the last.
+ * Nobody tells when a vector goes. Each move therefore looks at the vectors that
+ * the bound devices have, and drops the needs of those that are gone. What a
+ * device needs that is not bound, a bridge with interrupts of its own for one, the
+ * group needs for good.
+ *
+ * Lock order: igroup->lock, the lock of a device's MSI descriptors, group mutex,
+ * iommufd_ctx::sw_msi_lock. Vectors are set up under the latter three only: what
+ * is needed where is under the last.
  */
 #include <linux/iommu.h>
 #include <linux/msi.h>
@@ -135,6 +141,70 @@ static int iommufd_sw_msi_get_all(struct iommufd_group *igroup,
 	return 0;
 }
 
+/* Add the slots of the vectors that a device has now to @found */
+static void iommufd_sw_msi_find_vectors(struct iommufd_device *idev,
+					unsigned long *found)
+{
+	phys_addr_t window = idev->igroup->sw_msi_start;
+	struct device *dev = idev->dev;
+	struct msi_desc *desc;
+
+	if (!READ_ONCE(dev->msi.data))
+		return;
+
+	msi_lock_descs(dev);
+	msi_for_each_desc(desc, dev, MSI_DESC_ASSOCIATED) {
+		u64 iova = (u64)desc->iommu_msi_iova << desc->iommu_msi_shift;
+
+		if (desc->iommu_msi_shift && iova >= window &&
+		    (iova - window) / PAGE_SIZE < IOMMUFD_SW_MSI_SLOTS)
+			__set_bit((iova - window) / PAGE_SIZE, found);
+	}
+	msi_unlock_descs(dev);
+}
+
+/* Drop what the group needed for vectors that are gone */
+static void iommufd_sw_msi_drop_gone(struct iommufd_group *igroup)
+{
+	DECLARE_BITMAP(found, IOMMUFD_SW_MSI_SLOTS) = {};
+	struct iommufd_ctx *ictx = igroup->ictx;
+	struct iommufd_sw_msi_slot *slot;
+	struct iommufd_device *idev;
+
+	/* A vector may be set up on a device that has been looked at already */
+	mutex_lock(&ictx->sw_msi_lock);
+	bitmap_zero(igroup->sw_msi_recent, IOMMUFD_SW_MSI_SLOTS);
+	mutex_unlock(&ictx->sw_msi_lock);
+
+	list_for_each_entry(idev, &igroup->bound_list, bound_item)
+		iommufd_sw_msi_find_vectors(idev, found);
+
+	mutex_lock(&ictx->sw_msi_lock);
+	bitmap_or(found, found, igroup->sw_msi_recent, IOMMUFD_SW_MSI_SLOTS);
+	bitmap_or(found, found, igroup->sw_msi_kept, IOMMUFD_SW_MSI_SLOTS);
+	list_for_each_entry(slot, &ictx->sw_msi_slots, node) {
+		if (test_bit(slot->id, found) ||
+		    !test_and_clear_bit(slot->id, igroup->sw_msi_needs))
+			continue;
+		if (igroup->sw_msi_hwpt)
+			iommufd_sw_msi_put(igroup->sw_msi_hwpt, slot);
+	}
+	mutex_unlock(&ictx->sw_msi_lock);
+}
+
+static bool iommufd_sw_msi_dev_is_bound(struct iommufd_group *igroup,
+					struct device *dev)
+{
+	struct iommufd_device *idev;
+	bool bound = false;
+
+	spin_lock(&igroup->bound_lock);
+	list_for_each_entry(idev, &igroup->bound_list, bound_item)
+		bound |= idev->dev == dev;
+	spin_unlock(&igroup->bound_lock);
+	return bound;
+}
+
 static struct iommufd_sw_msi_slot *
 iommufd_sw_msi_find_slot(struct iommufd_ctx *ictx, phys_addr_t window,
 			 phys_addr_t doorbell)
@@ -202,6 +272,9 @@ static int iommufd_sw_msi_map(struct iommu_attach_handle *handle,
 		}
 		set_bit(slot->id, igroup->sw_msi_needs);
 	}
+	set_bit(slot->id, igroup->sw_msi_recent);
+	if (!iommufd_sw_msi_dev_is_bound(igroup, desc->dev))
+		set_bit(slot->id, igroup->sw_msi_kept);
 	msi_desc_set_iommu_msi_iova(desc, iommufd_sw_msi_iova(slot), PAGE_SHIFT);
 	goto out_unlock;
 
@@ -238,6 +311,7 @@ static int iommufd_sw_msi_prepare(struct iommufd_move *move)
 	if (!move->to)
 		return 0;
 	move->handle->handle.map_msi = iommufd_sw_msi_map;
+	iommufd_sw_msi_drop_gone(move->idev->igroup);
 	return move->from ? iommufd_sw_msi_get_next(move) : 0;
 }
 

@@ -1624,8 +1624,8 @@ TEST_F(group, replace_leaves_detached_device_out)
 
 	/* The guest writes the STE of the other one: no stage 1, and no pin */
 	ASSERT_EQ(0, dev_replace(self->fd, self->stdev_ids[0], other_id));
-	EXPECT_GROUP_STATE(MOCK_DEV_STATE_TRANSLATE, 0x10, NO_VIRT_ID,
-			   MOCK_DEV_STATE_STAGE2);
+	EXPECT_STATE(self->stdev_ids[0], MOCK_DEV_STATE_TRANSLATE, 0x10);
+	EXPECT_STATE(self->stdev_ids[1], MOCK_DEV_STATE_STAGE2, NO_VIRT_ID);
 }
 
 TEST_F(group, replace_needs_no_vdevice_of_detached_device)
@@ -1673,8 +1673,8 @@ TEST_F(group, attach_after_both_detached)
 				   0x10, &vdev_ids[0]));
 	EXPECT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
 				     self->nested_id));
-	EXPECT_GROUP_STATE(MOCK_DEV_STATE_TRANSLATE, 0x10, NO_VIRT_ID,
-			   MOCK_DEV_STATE_STAGE2);
+	EXPECT_STATE(self->stdev_ids[0], MOCK_DEV_STATE_TRANSLATE, 0x10);
+	EXPECT_STATE(self->stdev_ids[1], MOCK_DEV_STATE_STAGE2, NO_VIRT_ID);
 
 	EXPECT_EQ(ENOENT, mock_dev_attach(self->fd, self->stdev_ids[1],
 					  self->nested_id));
@@ -1747,8 +1747,8 @@ TEST_F(group, failed_replace_enlists_nobody)
 				IOMMU_HWPT_ALLOC_DIRTY_TRACKING, &hwpt_id));
 
 	EXPECT_EQ(EINVAL, dev_replace(self->fd, self->stdev_ids[0], hwpt_id));
-	EXPECT_GROUP_STATE(MOCK_DEV_STATE_TRANSLATE, 0x10, NO_VIRT_ID,
-			   MOCK_DEV_STATE_STAGE2);
+	EXPECT_STATE(self->stdev_ids[0], MOCK_DEV_STATE_TRANSLATE, 0x10);
+	EXPECT_STATE(self->stdev_ids[1], MOCK_DEV_STATE_STAGE2, NO_VIRT_ID);
 	EXPECT_STATE(stdev_ids[0], MOCK_DEV_STATE_STAGE2, NO_VIRT_ID);
 	EXPECT_EQ(EBUSY, do_destroy(self->fd, vdev_ids[0]));
 	EXPECT_EQ(0, do_destroy(self->fd, vdev_ids[1]));
@@ -1799,7 +1799,7 @@ static int answer_fault(int fault_fd, __u32 cookie)
 
 FIXTURE(group_faults) {
 	int fd;
-	int fault_fd;
+	__u32 fault_fd;
 	__u32 ioas_id;
 	__u32 fault_id;
 	__u32 hwpt_id;

@@ -1379,6 +1379,36 @@ TEST_F(one, doorbell_has_no_place)
 	EXPECT_EQ(1, edu_interrupts(&guest->edu));
 }
 
+/* A doorbell that no vector needs any more goes with the next move. */
+TEST_F(one, doorbell_goes_with_its_last_vector)
+{
+	struct stand *s = &self->s;
+	struct guest *guest = &s->guest[0];
+	struct edu *edu = &guest->edu;
+
+	s1_map(&guest->s1, DOORBELL, DOORBELL);
+	guest_start(guest, VSID);
+	edu_irq_enable(edu);
+	EXPECT_EQ(1, edu_interrupts(edu));
+
+	/* The page is there for any write. The next register is reserved. */
+	edu_attach(edu, s->vm.s2);
+	edu_attach(edu, guest->nested);
+	edu_write(edu, DOORBELL + 0x44, 0, 4);
+	EXPECT_EQ(0, stand_written(s));
+	EXPECT_EQ(1, edu_interrupts(edu));
+
+	edu_irq_disable(edu);
+	edu_attach(edu, s->vm.s2);
+	edu_attach(edu, guest->nested);
+	edu_write(edu, DOORBELL + 0x44, 0, 4);
+	EXPECT_EQ(1, stand_written(s));
+	EXPECT_TRUE(is_empty(&s->q[0]));
+
+	edu_irq_enable(edu);
+	EXPECT_EQ(1, edu_interrupts(edu));
+}
+
 static bool write_file(const char *path, const char *line)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
