@@ -115,11 +115,15 @@ struct iommufd_vdevice {
  * @init: Set up a vIOMMU on the physical IOMMU of @dev. @parent is the domain of
  *        a nest parent that belongs to the same driver, but perhaps to another
  *        instance: -EINVAL if this one cannot use it. @user_data is NULL if
- *        user space gave none; an answer goes there by iommufd_data_to_user().
+ *        user space gave none; iommufd_data_to_user() puts an answer there,
+ *        which the core copies to user space after it has let go of @dev.
  *        What fails afterwards is undone by @destroy.
  * @destroy: Undo @init. No nested domain, vDEVICE or other child is left.
  * @alloc_domain_nested: Make a nested domain from @user_data. The core holds a
  *                       reference on the vIOMMU for as long as the domain lives.
+ *                       @flags is 0 or IOMMU_HWPT_FAULT_ID_VALID: page faults of
+ *                       the attached devices go to a fault queue. A driver that
+ *                       cannot deliver them returns -EOPNOTSUPP.
  * @domain_translates: True if an attached device walks tables of the VM, so that
  *                     it needs a vDEVICE. NULL: always.
  * @member_join: @dev joins the attachment that its group has to @domain. Give it
@@ -154,7 +158,7 @@ struct iommufd_viommu_ops {
 	size_t vdevice_size;
 	int (*init)(struct iommufd_viommu *viommu, struct device *dev,
 		    struct iommu_domain *parent,
-		    const struct iommu_user_data *user_data);
+		    struct iommu_user_data *user_data);
 	void (*destroy)(struct iommufd_viommu *viommu);
 	struct iommu_domain *
 	(*alloc_domain_nested)(struct iommufd_viommu *viommu, u32 flags,
@@ -174,7 +178,7 @@ struct device *iommufd_viommu_find_dev(struct iommufd_viommu *viommu,
 				       u64 virt_id);
 int iommufd_viommu_find_virt_id(struct iommufd_viommu *viommu,
 				struct device *dev, u64 *virt_id);
-int iommufd_data_to_user(const struct iommu_user_data *user_data,
+int iommufd_data_to_user(struct iommu_user_data *user_data,
 			 const void *src, unsigned int type, size_t len);
 u32 iommufd_read_entries_singly(const struct iommu_user_data_array *array,
 				u32 first, u32 num, void *dst, size_t size,

@@ -72,18 +72,25 @@ EXPORT_SYMBOL_NS_GPL(iommufd_viommu_find_virt_id, IOMMUFD);
  * @type: Type of @src; must be the type of @user_data
  * @len: Bytes of @src; what does not fit into the user's structure is left out
  *
- * Context: Process context, may fault.
+ * This writes to the core's copy of the data. The core copies the answer to user
+ * space when it holds the device no longer, and destroys what the request has
+ * made if that fails.
  *
- * Return: 0, -EINVAL if the type is another one, -EFAULT if user space took the
- * memory away.
+ * Context: Any. An operation that gets a writable @user_data may call it.
+ *
+ * Return: 0, -EINVAL if the type is another one, or why the core has no copy:
+ * -EINVAL if the data is longer than any driver's structure, -EFAULT if it could
+ * not be read.
  */
-int iommufd_data_to_user(const struct iommu_user_data *user_data,
-			 const void *src, unsigned int type, size_t len)
+int iommufd_data_to_user(struct iommu_user_data *user_data, const void *src,
+			 unsigned int type, size_t len)
 {
 	if (user_data->type != type)
 		return -EINVAL;
-	if (copy_to_user(user_data->uptr, src, min(len, user_data->len)))
-		return -EFAULT;
+	if (IS_ERR(user_data->data))
+		return PTR_ERR(user_data->data);
+	user_data->answer_len = min(len, user_data->len);
+	memcpy(user_data->data, src, user_data->answer_len);
 	return 0;
 }
 EXPORT_SYMBOL_NS_GPL(iommufd_data_to_user, IOMMUFD);

@@ -120,7 +120,7 @@ u32 *mock_viommu_domain_iotlb(struct iommu_domain *domain)
 
 static int mock_viommu_init(struct iommufd_viommu *viommu, struct device *dev,
 			    struct iommu_domain *parent,
-			    const struct iommu_user_data *user_data)
+			    struct iommu_user_data *user_data)
 {
 	struct mock_viommu *mviommu = to_mock_viommu(viommu);
 	struct iommu_viommu_selftest data;
@@ -451,6 +451,25 @@ static int iommufd_test_dev_check_cache(struct iommufd_ucmd *ucmd, u32 dev_id,
 	return rc;
 }
 
+/*
+ * Stand for a call that keeps a device for as long as user space likes: what a
+ * real one must never do.
+ */
+static int iommufd_test_dev_hold(struct iommufd_ucmd *ucmd, u32 dev_id,
+				 u64 uptr)
+{
+	struct iommufd_device *idev;
+	u32 val;
+	int rc;
+
+	idev = iommufd_get_device(ucmd, dev_id);
+	if (IS_ERR(idev))
+		return PTR_ERR(idev);
+	rc = get_user(val, (u32 __user *)u64_to_user_ptr(uptr));
+	iommufd_put_object(ucmd->ictx, &idev->obj);
+	return rc;
+}
+
 /* A device that is neither bound nor attached, perhaps in a group with another */
 static int iommufd_test_mock_dev_add(struct iommufd_ucmd *ucmd)
 {
@@ -616,6 +635,8 @@ int iommufd_test_viommu(struct iommufd_ucmd *ucmd)
 		return iommufd_test_dev_check_cache(ucmd, cmd->id,
 						    cmd->check_dev_cache.id,
 						    cmd->check_dev_cache.cache);
+	case IOMMU_TEST_OP_DEV_HOLD:
+		return iommufd_test_dev_hold(ucmd, cmd->id, cmd->dev_hold.uptr);
 	case IOMMU_TEST_OP_MOCK_DEV_ADD:
 		return iommufd_test_mock_dev_add(ucmd);
 	case IOMMU_TEST_OP_MOCK_DEV_BIND:

@@ -53,8 +53,11 @@ void iommufd_vdevice_destroy(struct iommufd_object *obj)
  * iommufd_device_disconnect_vdev - Part a device that goes from its vDEVICE
  * @idev: The device
  *
- * Context: Process context, the lock of the group is held. No system call can
- * use @idev any more, nor can it be attached.
+ * The device cannot get another vDEVICE. A system call that still holds @idev
+ * fails with ENOENT.
+ *
+ * Context: Process context, the lock of the group is held. @idev cannot be
+ * attached any more.
  *
  * Return: the vDEVICE, to be given to iommufd_vdevice_evict() without the lock,
  * or NULL if there is none or another thread is destroying it already.
@@ -66,6 +69,7 @@ iommufd_device_disconnect_vdev(struct iommufd_device *idev)
 
 	lockdep_assert_held(&idev->igroup->lock);
 
+	idev->unbinding = true;
 	if (!vdev)
 		return NULL;
 
@@ -119,6 +123,10 @@ static int iommufd_vdevice_connect(struct iommufd_vdevice *vdev,
 
 	mutex_lock(&igroup->lock);
 	vdev->detached = idev->detached;
+	if (idev->unbinding) {
+		rc = -ENOENT;
+		goto out_unlock;
+	}
 	if (idev->vdev) {
 		rc = -EEXIST;
 		goto out_unlock;

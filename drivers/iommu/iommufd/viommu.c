@@ -32,13 +32,9 @@ void iommufd_viommu_destroy(struct iommufd_object *obj)
  */
 static struct iommufd_viommu *
 iommufd_viommu_create(struct iommufd_ucmd *ucmd, struct iommufd_device *idev,
-		      const struct iommu_viommu_alloc *cmd)
+		      const struct iommu_viommu_alloc *cmd,
+		      struct iommu_user_data *user_data)
 {
-	const struct iommu_user_data user_data = {
-		.type = cmd->type,
-		.uptr = u64_to_user_ptr(cmd->data_uptr),
-		.len = cmd->data_len,
-	};
 	const struct iommu_ops *iommu_ops = dev_iommu_ops(idev->dev);
 	const struct iommufd_viommu_ops *ops = NULL;
 	struct iommufd_hwpt_paging *hwpt;
@@ -79,7 +75,7 @@ iommufd_viommu_create(struct iommufd_ucmd *ucmd, struct iommufd_device *idev,
 	INIT_LIST_HEAD(&viommu->veventqs);
 
 	rc = ops->init(viommu, idev->dev, hwpt->common.domain,
-		       user_data.len ? &user_data : NULL);
+		       user_data->len ? user_data : NULL);
 	if (rc)
 		goto err_abort;
 
@@ -96,9 +92,20 @@ err_put_hwpt:
 	return ERR_PTR(rc);
 }
 
+/* Copy the driver's answer, if it gave one, to user space */
+static int iommufd_user_data_answer(const struct iommufd_user_data *user_data,
+				    u64 uptr)
+{
+	if (copy_to_user(u64_to_user_ptr(uptr), user_data->buf,
+			 user_data->core.answer_len))
+		return -EFAULT;
+	return 0;
+}
+
 int iommufd_viommu_alloc_ioctl(struct iommufd_ucmd *ucmd)
 {
 	struct iommu_viommu_alloc *cmd = ucmd->cmd;
+	struct iommufd_user_data user_data;
 	struct iommufd_viommu *viommu;
 	struct iommufd_device *idev;
 	int rc;
@@ -107,21 +114,30 @@ int iommufd_viommu_alloc_ioctl(struct iommufd_ucmd *ucmd)
 	    cmd->type == IOMMU_VIOMMU_TYPE_DEFAULT)
 		return -EOPNOTSUPP;
 
+	iommufd_user_data_read(&user_data, cmd->type, cmd->data_uptr,
+			       cmd->data_len);
+
 	idev = iommufd_get_device(ucmd, cmd->dev_id);
 	if (IS_ERR(idev))
 		return PTR_ERR(idev);
 
-	viommu = iommufd_viommu_create(ucmd, idev, cmd);
+	viommu = iommufd_viommu_create(ucmd, idev, cmd, &user_data.core);
 	iommufd_put_object(ucmd->ictx, &idev->obj);
 	if (IS_ERR(viommu))
 		return PTR_ERR(viommu);
 
+	rc = iommufd_user_data_answer(&user_data, cmd->data_uptr);
+	if (rc)
+		goto err_abort;
+
 	cmd->out_viommu_id = viommu->obj.id;
 	rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
-	if (rc) {
-		iommufd_object_abort_and_destroy(ucmd->ictx, &viommu->obj);
-		return rc;
-	}
+	if (rc)
+		goto err_abort;
 	iommufd_object_finalize(ucmd->ictx, &viommu->obj);
 	return 0;
+
+err_abort:
+	iommufd_object_abort_and_destroy(ucmd->ictx, &viommu->obj);
+	return rc;
 }

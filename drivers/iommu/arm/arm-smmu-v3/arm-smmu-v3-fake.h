@@ -151,6 +151,7 @@ arm_smmu_fake_add_dev(struct kunit *test, struct arm_smmu_fake *fake, u32 sid)
 	d->master.streams = d->streams;
 	d->master.num_streams = 1;
 	init_rwsem(&d->master.vsmmu_lock);
+	INIT_LIST_HEAD(&d->master.vmids);
 	d->streams[0].id = sid;
 	d->streams[1].id = sid + 1;
 	return d;

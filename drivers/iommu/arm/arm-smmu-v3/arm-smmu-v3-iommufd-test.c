@@ -2,8 +2,13 @@
 /*
  * The vSMMU: its VMID, its vDEVICEs, and arrays of guest commands
  */
+#include <linux/completion.h>
+#include <linux/delay.h>
 #include <linux/io-pgtable.h>
+#include <linux/kthread.h>
 #include <linux/mman.h>
+#include <linux/mmu_context.h>
+#include <linux/pci.h>
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 
@@ -40,7 +45,7 @@ struct setup {
 	/* Of on_issue() */
 	unsigned int fail_call;
 	int signal;
-	bool sids_unlocked;
+	bool vdevs_locked;
 };
 
 static struct iommufd_viommu *make_viommu(struct kunit *test)
@@ -55,31 +60,26 @@ static struct iommufd_viommu *make_viommu(struct kunit *test)
 	return viommu;
 }
 
-static u16 viommu_vmid(struct iommufd_viommu *viommu)
+static struct arm_vsmmu *to_vsmmu(struct iommufd_viommu *viommu)
 {
-	return container_of(viommu, struct arm_vsmmu, core)->s2.vmid;
+	return container_of(viommu, struct arm_vsmmu, core);
 }
 
-/* Known to lockdep only */
-static bool vdevs_unlocked(struct setup *s)
+static u16 viommu_vmid(struct iommufd_viommu *viommu)
 {
-	return IS_ENABLED(CONFIG_LOCKDEP) &&
-	       !lockdep_is_held(&s->viommu->vdevs.xa_lock);
+	return to_vsmmu(viommu)->s2.vmid;
 }
 
 /* Called with the commands of one block */
 static int on_issue(struct arm_smmu_fake *fake, u64 *cmds, int n)
 {
 	struct setup *s = fake->priv;
-	int i;
 
-	for (i = 0; i < n; i++) {
-		u8 op = cmds[2 * i];
-
-		if ((op == 0x05 || op == 0x06 || op == 0x40) &&
-		    vdevs_unlocked(s))
-			s->sids_unlocked = true;
-	}
+	/* A device that does not answer can take a second */
+	if (spin_trylock(&s->viommu->vdevs.xa_lock))
+		spin_unlock(&s->viommu->vdevs.xa_lock);
+	else
+		s->vdevs_locked = true;
 
 	if (s->signal && fake->calls == 1)
 		sigaddset(&current->pending.signal, s->signal);
@@ -113,6 +113,7 @@ static int iommufd_test_init(struct kunit *test)
 		return -ENODEV;
 	s->viommu = make_viommu(test);
 	s->fake->priv = s;
+	s->dev->master.ats_vsmmu = to_vsmmu(s->viommu);
 	return s->ops->init(s->viommu, &s->dev->dev, &s->parent.domain, NULL);
 }
 
@@ -453,8 +454,8 @@ static void iommufd_test_sids(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, invalidate(test, cmds, 5, 16, 5, &done));
 	KUNIT_EXPECT_EQ(test, done, 5);
 	KUNIT_ASSERT_EQ(test, fake->num, 4);
-	/* The TLB must be done before an ATC is */
-	KUNIT_EXPECT_EQ(test, fake->calls, 2);
+	KUNIT_EXPECT_EQ(test, fake->calls, 3);
+	KUNIT_EXPECT_TRUE(test, fake->log[1].synced);
 	KUNIT_EXPECT_TRUE(test, fake->log[2].synced);
 	KUNIT_EXPECT_TRUE(test, fake->log[3].synced);
 	KUNIT_EXPECT_EQ(test, fake->log[0].cmd[0],
@@ -464,8 +465,7 @@ static void iommufd_test_sids(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, fake->log[2].cmd[0], 0x10 | vmid << 32);
 	KUNIT_EXPECT_EQ(test, fake->log[3].cmd[0], 0x40 | (u64)SID << 32);
 	KUNIT_EXPECT_EQ(test, fake->log[3].cmd[1], 0x123003);
-	/* Or the device could be another guest's when the SMMU reads it */
-	KUNIT_EXPECT_FALSE(test, s->sids_unlocked);
+	KUNIT_EXPECT_FALSE(test, s->vdevs_locked);
 
 	/* Nothing but what need not be done: the queue is left alone */
 	for (i = 0; i < 130; i++)
@@ -487,6 +487,167 @@ static void iommufd_test_sids(struct kunit *test)
 	xa_erase(&s->viommu->vdevs, VSID_NO_ATS);
 	KUNIT_EXPECT_EQ(test, -EIO,
 			invalidate(test, cmds, 130, 16, 130, &done));
+	KUNIT_EXPECT_EQ(test, done, 0);
+}
+
+/*
+ * A CMD_SYNC stands between a command and one that must not begin before it is
+ * complete: first the CDs, then the TLB, then the ATCs. Try every short array.
+ */
+static void iommufd_test_order(struct kunit *test)
+{
+	static const u64 one_of[][2] = {
+		{ 0x06 | (u64)VSID << 32, 0 },
+		{ 0x12, 0 },
+		{ 0x40 | (u64)VSID << 32, 0 },
+	};
+	static const u8 opcode[] = { 0x06, 0x12, 0x40 };
+	u64 (*cmds)[2] = make_cmds(test);
+	struct setup *s = test->priv;
+	struct arm_smmu_fake *fake = s->fake;
+	unsigned int array, rest, i, j, calls;
+	u8 rank[5];
+	u32 done;
+
+	make_guest(test);
+	for (array = 0; array < 3 * 3 * 3 * 3 * 3; array++) {
+		calls = 1;
+		for (i = 0, rest = array; i < 5; i++, rest /= 3) {
+			rank[i] = rest % 3;
+			memcpy(cmds[i], one_of[rank[i]], sizeof(cmds[i]));
+			if (i && rank[i] > rank[i - 1])
+				calls++;
+		}
+
+		KUNIT_ASSERT_EQ(test, 0, invalidate(test, cmds, 5, 16, 5,
+						    &done));
+		KUNIT_ASSERT_EQ(test, done, 5);
+		KUNIT_ASSERT_EQ(test, fake->num, 5);
+		for (i = 0; i < 5; i++) {
+			KUNIT_ASSERT_EQ_MSG(test, opcode[rank[i]],
+					    fake->log[i].cmd[0] & 0xff,
+					    "array %u, %u", array, i);
+			for (j = i; j < 5 && !fake->log[j].synced; j++)
+				;
+			KUNIT_ASSERT_LT(test, j, 5);
+			for (; j > i; j--)
+				KUNIT_ASSERT_LE_MSG(test, rank[j], rank[i],
+						    "array %u: %u, %u", array,
+						    i, j);
+		}
+		/* No CMD_SYNC is spent in vain */
+		KUNIT_EXPECT_EQ_MSG(test, fake->calls, calls, "array %u",
+				    array);
+	}
+}
+
+/* Substreams that the device does not have, on an SMMU that has them */
+static void iommufd_test_pasids(struct kunit *test)
+{
+	u64 atc = 0x40 | (u64)VSID << 32;
+	u64 (*cmds)[2] = make_cmds(test);
+	struct setup *s = test->priv;
+	struct arm_smmu_master *master = &s->dev->master;
+	struct arm_smmu_fake *fake = s->fake;
+	const struct {
+		unsigned int ssid_bits;
+		u64 cmd;
+		/* 0: refused */
+		u64 issued;
+	} cases[] = {
+		{ 0, 0x40, 0x40 },
+		{ 0, 0x840, 0 },
+		{ 0, 0xa40, 0 },
+		{ 0, 0x1840, 0 },
+		{ 0, 0xfffff240, 0x40 },
+		{ 5, 0x840, 0x840 },
+		{ 5, 0x1f840, 0x1f840 },
+		{ 5, 0x1fa40, 0x1fa40 },
+		{ 5, 0x20840, 0 },
+		{ 5, 0x20a40, 0 },
+		{ 5, 0x20040, 0x40 },
+		/* The SMMU has 8 bits */
+		{ 8, 0xff840, 0xff840 },
+		{ 8, 0x100840, 0 },
+		{ 20, 0x100840, 0 },
+	};
+	unsigned int i, ats;
+	u32 done;
+
+	make_guest(test);
+	for (i = 0; i < 2 * ARRAY_SIZE(cases); i++) {
+		const typeof(*cases) *c = &cases[i / 2];
+
+		/* Whether a command is bad does not depend on ATS */
+		ats = i % 2;
+		master->ats_vsmmu = ats ? to_vsmmu(s->viommu) : NULL;
+		master->ssid_bits = c->ssid_bits;
+		cmds[1][0] = c->cmd | (u64)VSID << 32;
+		cmds[1][1] = 52;
+		KUNIT_EXPECT_EQ_MSG(test, c->issued ? 0 : -EIO,
+				    invalidate(test, cmds, 3, 16, 3, &done),
+				    "%u bits, %llx, ATS %u", c->ssid_bits,
+				    c->cmd, ats);
+		KUNIT_EXPECT_EQ(test, done, c->issued ? 3 : 1);
+		KUNIT_ASSERT_EQ(test, fake->num,
+				!c->issued ? 1 : ats ? 3 : 2);
+		if (c->issued && ats)
+			KUNIT_EXPECT_EQ(test, fake->log[1].cmd[0],
+					c->issued | (u64)SID << 32);
+	}
+
+	/* One bad command behind good ones of the same block */
+	master->ats_vsmmu = to_vsmmu(s->viommu);
+	master->ssid_bits = 5;
+	for (i = 0; i < 3; i++) {
+		cmds[i][0] = atc | 0x800 | (u64)(30 + i) << 12;
+		cmds[i][1] = 0;
+	}
+	KUNIT_EXPECT_EQ(test, -EIO, invalidate(test, cmds, 3, 16, 3, &done));
+	KUNIT_EXPECT_EQ(test, done, 2);
+	KUNIT_EXPECT_EQ(test, fake->num, 2);
+}
+
+/* Called when a StreamID is looked up and the SMMU has not read it yet */
+static int device_goes(struct arm_smmu_fake *fake, u64 *cmds, int n)
+{
+	struct setup *s = fake->priv;
+
+	if (!spin_trylock(&s->viommu->vdevs.xa_lock)) {
+		s->vdevs_locked = true;
+		return 0;
+	}
+	__xa_erase(&s->viommu->vdevs, VSID);
+	spin_unlock(&s->viommu->vdevs.xa_lock);
+
+	memset(&s->dev->master, 0x6b, sizeof(s->dev->master));
+	memset(s->dev->streams, 0x6b, sizeof(s->dev->streams));
+	s->dev->iommu.priv = NULL;
+	return 0;
+}
+
+/* What is under way needs neither the vDEVICE nor its device any more */
+static void iommufd_test_device_goes(struct kunit *test)
+{
+	u64 (*cmds)[2] = make_cmds(test);
+	struct setup *s = test->priv;
+	struct arm_smmu_fake *fake = s->fake;
+	u32 done;
+
+	make_guest(test);
+	fake->on_issue = device_goes;
+	cmds[0][0] = 0x40 | (u64)VSID << 32;
+	cmds[1][0] = 0x06 | (u64)VSID << 32;
+	cmds[1][1] = 0;
+	KUNIT_EXPECT_EQ(test, 0, invalidate(test, cmds, 2, 16, 2, &done));
+	KUNIT_EXPECT_EQ(test, done, 2);
+	KUNIT_ASSERT_FALSE(test, s->vdevs_locked);
+	KUNIT_ASSERT_EQ(test, fake->num, 2);
+	KUNIT_EXPECT_EQ(test, fake->log[0].cmd[0], 0x40 | (u64)SID << 32);
+	KUNIT_EXPECT_EQ(test, fake->log[1].cmd[0], 0x06 | (u64)SID << 32);
+
+	fake->on_issue = NULL;
+	KUNIT_EXPECT_EQ(test, -EIO, invalidate(test, cmds, 2, 16, 2, &done));
 	KUNIT_EXPECT_EQ(test, done, 0);
 }
 
@@ -689,11 +850,10 @@ alloc_nested(struct kunit *test, u64 word0, u64 word1, u32 flags, u32 type,
 	};
 	struct iommu_user_data data = {
 		.type = type,
-		.uptr = s->user,
+		.data = &vste,
 		.len = len,
 	};
 
-	KUNIT_ASSERT_EQ(test, 0, copy_to_user(s->user, &vste, sizeof(vste)));
 	return s->ops->alloc_domain_nested(s->viommu, flags, &data);
 }
 
@@ -740,14 +900,12 @@ static void iommufd_test_nested_alloc(struct kunit *test)
 			PTR_ERR(alloc_nested(test, 0xb, 0, 1, 2, 16)));
 }
 
-/* The STE that attach leaves in the stream table */
-static void iommufd_test_attach(struct kunit *test)
+/* What an attach needs besides: returns the stream table */
+static struct arm_smmu_ste *make_stream_table(struct kunit *test)
 {
-	struct iommu_domain *s1, *bypass, *abort;
 	struct setup *s = test->priv;
 	struct io_pgtable *pgtable;
 	struct arm_smmu_ste *ste;
-	u64 vmid;
 
 	pgtable = kunit_kzalloc(test, sizeof(*pgtable), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, pgtable);
@@ -760,8 +918,34 @@ static void iommufd_test_attach(struct kunit *test)
 	INIT_LIST_HEAD(&s->parent.devices);
 	spin_lock_init(&s->parent.devices_lock);
 	s->dev->master.ats_enabled = false;
-	vmid = viommu_vmid(s->viommu);
-	ste += SID;
+	s->dev->master.ats_vsmmu = NULL;
+	return ste;
+}
+
+static void forget_attachments(struct kunit *test)
+{
+	struct setup *s = test->priv;
+
+	while (!list_empty(&s->parent.devices)) {
+		struct arm_smmu_master_domain *md =
+			list_first_entry(&s->parent.devices,
+					 struct arm_smmu_master_domain,
+					 devices_elm);
+
+		KUNIT_EXPECT_TRUE(test, md->nested);
+		list_del(&md->devices_elm);
+		kfree(md);
+	}
+}
+
+/* The STE that attach leaves in the stream table */
+static void iommufd_test_attach(struct kunit *test)
+{
+	struct iommu_domain *s1, *bypass, *abort;
+	struct setup *s = test->priv;
+	struct arm_smmu_ste *ste = make_stream_table(test) + SID;
+	u64 vmid = viommu_vmid(s->viommu);
+
 	make_guest(test);
 
 	s1 = alloc_nested(test, 0x123456b, 0, 0, 2, 16);
@@ -801,6 +985,10 @@ static void iommufd_test_attach(struct kunit *test)
 	/* A member of the group that leaves, or that the guest doesn't know */
 	KUNIT_EXPECT_EQ(test, 0, s1->ops->attach_dev(s1, &s->dev->dev));
 	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste->data[0]), 0x123456f);
+	s->ops->member_leave(abort, &s->dev->dev);
+	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste->data[0]), 1);
+	KUNIT_EXPECT_NULL(test, s->dev->master.vsmmu);
+	KUNIT_EXPECT_EQ(test, 0, s1->ops->attach_dev(s1, &s->dev->dev));
 	s->ops->member_leave(s1, &s->dev->dev);
 	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste->data[0]), 0xd);
 	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste->data[2]) & 0xffff, vmid);
@@ -810,19 +998,283 @@ static void iommufd_test_attach(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, s->ops->member_join(s1, &s->dev->dev));
 	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste->data[0]), 0xd);
 
-	while (!list_empty(&s->parent.devices)) {
-		struct arm_smmu_master_domain *md =
-			list_first_entry(&s->parent.devices,
-					 struct arm_smmu_master_domain,
-					 devices_elm);
-
-		KUNIT_EXPECT_TRUE(test, md->nested);
-		list_del(&md->devices_elm);
-		kfree(md);
-	}
+	forget_attachments(test);
 	s1->ops->free(s1);
 	bypass->ops->free(bypass);
 	abort->ops->free(abort);
+}
+
+/*
+ * ATC_INV and the switch of ATS
+ */
+
+#define GUEST_ATC	0x00000badca7ff000ULL
+
+/*
+ * Lets one thread start another at a command that the SMMU executes, and sees
+ * whether the other waits until it is complete.
+ */
+struct ats_race {
+	struct kunit *test;
+	struct arm_smmu_fake *fake;
+	struct pci_dev *pdev;
+	struct rw_semaphore *lock;
+	/* Which ATC_INV it starts at: the guest's, or the first of an attach */
+	bool at_guest;
+	bool started;
+	/* What the other thread does: attach, or (NULL) the guest's ATC_INV */
+	struct iommu_domain *attach;
+	struct iommu_user_data_array array;
+	struct iommufd_viommu *viommu;
+	struct mm_struct *mm;
+	struct completion done;
+	bool was_done;
+	bool ats_at_end;
+	int ret;
+};
+
+static int ats_race_thread(void *data)
+{
+	struct ats_race *race = data;
+
+	/* Its commands go to the same fake queue */
+	current->kunit_test = race->test;
+	if (race->attach) {
+		race->ret = race->attach->ops->attach_dev(race->attach,
+							  &race->pdev->dev);
+	} else {
+		const struct iommufd_viommu_ops *ops = race->viommu->ops;
+
+		kthread_use_mm(race->mm);
+		race->ret = ops->cache_invalidate(race->viommu, &race->array);
+		kthread_unuse_mm(race->mm);
+	}
+	current->kunit_test = NULL;
+	complete(&race->done);
+	return 0;
+}
+
+static int ats_race_on_issue(struct arm_smmu_fake *fake, u64 *cmds, int n)
+{
+	struct ats_race *race = fake->priv;
+	unsigned long give_up = jiffies + 60 * HZ;
+	struct task_struct *thread;
+
+	bool of_guest = cmds[1] == GUEST_ATC;
+
+	if (race->started || (cmds[0] & 0xff) != 0x40 ||
+	    race->at_guest != of_guest)
+		return 0;
+
+	race->started = true;
+	thread = kthread_run(ats_race_thread, race, "ats_race");
+	if (IS_ERR(thread)) {
+		KUNIT_FAIL(race->test, "no thread");
+		complete(&race->done);
+		return 0;
+	}
+
+	/* It waits for the lock, or does not wait at all and gets done */
+	while (!rwsem_is_contended(race->lock) &&
+	       !completion_done(&race->done) && time_before(jiffies, give_up))
+		usleep_range(100, 1000);
+	race->was_done = completion_done(&race->done);
+	race->ats_at_end = race->pdev->ats_enabled;
+	return 0;
+}
+
+/* Let the device of the test be one with ATS, whose registers are nowhere */
+static struct ats_race *make_ats_race(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	struct ats_race *race = kunit_kzalloc(test, sizeof(*race), GFP_KERNEL);
+	struct pci_dev *pdev = kunit_kzalloc(test, sizeof(*pdev), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, race);
+	KUNIT_ASSERT_NOT_NULL(test, pdev);
+	pdev->ats_cap = 0x100;
+	pdev->error_state = pci_channel_io_perm_failure;
+	pdev->dev.bus = &pci_bus_type;
+	pdev->dev.iommu = &s->dev->iommu;
+	s->dev->fwspec.flags |= IOMMU_FWSPEC_PCI_RC_ATS;
+	s->dev->master.dev = &pdev->dev;
+
+	make_stream_table(test);
+	make_guest(test);
+	s->vdev.dev = &pdev->dev;
+
+	race->test = test;
+	race->fake = s->fake;
+	race->pdev = pdev;
+	race->lock = &to_vsmmu(s->viommu)->ats_lock;
+	race->viommu = s->viommu;
+	race->mm = current->mm;
+	init_completion(&race->done);
+	s->fake->on_issue = NULL;
+	s->fake->priv = race;
+	return race;
+}
+
+static unsigned int guest_atcs(struct arm_smmu_fake *fake)
+{
+	unsigned int i, found = 0;
+
+	for (i = 0; i < fake->num; i++)
+		found += (fake->log[i].cmd[0] & 0xff) == 0x40 &&
+			 fake->log[i].cmd[1] == GUEST_ATC;
+	return found;
+}
+
+/* Stage 1 with ATS, and abort */
+static void make_ats_domains(struct kunit *test, struct iommu_domain **s1,
+			     struct iommu_domain **abort)
+{
+	*s1 = alloc_nested(test, 0x123456b, 1 << 28, 0, 2, 16);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, *s1);
+	*abort = alloc_nested(test, 0, 0, 0, 2, 16);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, *abort);
+}
+
+/* An attach switches ATS off while an ATC_INV of the guest is under way */
+static void iommufd_test_ats_off(struct kunit *test)
+{
+	u64 cmds[][2] = { { 0x40 | (u64)VSID << 32, GUEST_ATC } };
+	struct ats_race *race = make_ats_race(test);
+	struct setup *s = test->priv;
+	struct iommu_domain *s1, *abort;
+	u32 done;
+
+	make_ats_domains(test, &s1, &abort);
+
+	/* Not attached: it has nothing of the guest's in its ATC */
+	KUNIT_EXPECT_EQ(test, 0, invalidate(test, cmds, 1, 16, 1, &done));
+	KUNIT_EXPECT_EQ(test, done, 1);
+	KUNIT_EXPECT_EQ(test, guest_atcs(s->fake), 0);
+
+	KUNIT_ASSERT_EQ(test, 0, s1->ops->attach_dev(s1, &race->pdev->dev));
+	KUNIT_ASSERT_TRUE(test, race->pdev->ats_enabled);
+
+	race->attach = abort;
+	race->at_guest = true;
+	s->fake->on_issue = ats_race_on_issue;
+	KUNIT_EXPECT_EQ(test, 0, invalidate(test, cmds, 1, 16, 1, &done));
+	s->fake->on_issue = NULL;
+	KUNIT_EXPECT_EQ(test, done, 1);
+	KUNIT_ASSERT_TRUE(test, race->started);
+	wait_for_completion(&race->done);
+	KUNIT_EXPECT_EQ(test, race->ret, 0);
+	KUNIT_EXPECT_EQ(test, guest_atcs(s->fake), 1);
+	KUNIT_EXPECT_FALSE(test, race->was_done);
+	KUNIT_EXPECT_TRUE(test, race->ats_at_end);
+	KUNIT_EXPECT_FALSE(test, race->pdev->ats_enabled);
+
+	/* From now on it counts, and does not reach the device */
+	KUNIT_EXPECT_EQ(test, 0, invalidate(test, cmds, 1, 16, 1, &done));
+	KUNIT_EXPECT_EQ(test, done, 1);
+	KUNIT_EXPECT_EQ(test, guest_atcs(s->fake), 0);
+
+	forget_attachments(test);
+	s1->ops->free(s1);
+	abort->ops->free(abort);
+}
+
+/* An ATC_INV comes while an attach switches ATS on: it must not be lost */
+static void iommufd_test_ats_on(struct kunit *test)
+{
+	u64 cmds[][2] = { { 0x40 | (u64)VSID << 32, GUEST_ATC } };
+	struct ats_race *race = make_ats_race(test);
+	struct setup *s = test->priv;
+	struct iommu_domain *s1, *abort;
+	u32 done;
+
+	make_ats_domains(test, &s1, &abort);
+
+	/* Leaves the command where the other thread finds it */
+	KUNIT_EXPECT_EQ(test, 0, invalidate(test, cmds, 1, 16, 1, &done));
+	KUNIT_EXPECT_EQ(test, guest_atcs(s->fake), 0);
+	race->array = (struct iommu_user_data_array){
+		.type = IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
+		.uptr = s->user + USER_BYTES - PAGE_SIZE - 16,
+		.entry_len = 16,
+		.entry_num = 1,
+	};
+
+	s->fake->on_issue = ats_race_on_issue;
+	KUNIT_ASSERT_EQ(test, 0, s1->ops->attach_dev(s1, &race->pdev->dev));
+	KUNIT_ASSERT_TRUE(test, race->started);
+	wait_for_completion(&race->done);
+	s->fake->on_issue = NULL;
+	KUNIT_EXPECT_FALSE(test, race->was_done);
+	KUNIT_EXPECT_EQ(test, race->ret, 0);
+	KUNIT_EXPECT_EQ(test, race->array.entry_num, 1);
+	KUNIT_EXPECT_EQ(test, guest_atcs(s->fake), 1);
+	KUNIT_EXPECT_TRUE(test, race->pdev->ats_enabled);
+
+	forget_attachments(test);
+	s1->ops->free(s1);
+	abort->ops->free(abort);
+}
+
+/* A device with ATS goes from guest to guest, and to the host */
+static void iommufd_test_ats_owner(struct kunit *test)
+{
+	u64 cmds[][2] = { { 0x40 | (u64)VSID << 32, GUEST_ATC } };
+	struct ats_race *race = make_ats_race(test);
+	struct setup *s = test->priv;
+	struct iommufd_viommu *first = s->viommu;
+	struct iommufd_viommu *second = make_viommu(test);
+	struct iommu_domain *a, *a_abort, *b, *b_abort;
+	u32 done;
+
+	KUNIT_ASSERT_EQ(test, 0, s->ops->init(second, &race->pdev->dev,
+					      &s->parent.domain, NULL));
+	KUNIT_ASSERT_NULL(test, xa_store(&second->vdevs, VSID, &s->vdev,
+					 GFP_KERNEL));
+	make_ats_domains(test, &a, &a_abort);
+	s->viommu = second;
+	make_ats_domains(test, &b, &b_abort);
+
+	/* It never loses ATS, and answers one guest at a time */
+	KUNIT_ASSERT_EQ(test, 0, a->ops->attach_dev(a, &race->pdev->dev));
+	s->viommu = first;
+	KUNIT_EXPECT_EQ(test, 0, invalidate(test, cmds, 1, 16, 1, &done));
+	KUNIT_EXPECT_EQ(test, guest_atcs(s->fake), 1);
+	s->viommu = second;
+	KUNIT_EXPECT_EQ(test, 0, invalidate(test, cmds, 1, 16, 1, &done));
+	KUNIT_EXPECT_EQ(test, guest_atcs(s->fake), 0);
+
+	s->viommu = first;
+	race->attach = b;
+	race->at_guest = true;
+	s->fake->on_issue = ats_race_on_issue;
+	KUNIT_EXPECT_EQ(test, 0, invalidate(test, cmds, 1, 16, 1, &done));
+	KUNIT_ASSERT_TRUE(test, race->started);
+	wait_for_completion(&race->done);
+	s->fake->on_issue = NULL;
+	KUNIT_EXPECT_EQ(test, race->ret, 0);
+	KUNIT_EXPECT_FALSE(test, race->was_done);
+	KUNIT_EXPECT_TRUE(test, race->pdev->ats_enabled);
+
+	KUNIT_EXPECT_EQ(test, 0, invalidate(test, cmds, 1, 16, 1, &done));
+	KUNIT_EXPECT_EQ(test, done, 1);
+	KUNIT_EXPECT_EQ(test, guest_atcs(s->fake), 0);
+	s->viommu = second;
+	KUNIT_EXPECT_EQ(test, 0, invalidate(test, cmds, 1, 16, 1, &done));
+	KUNIT_EXPECT_EQ(test, guest_atcs(s->fake), 1);
+	KUNIT_ASSERT_EQ(test, 0,
+			b_abort->ops->attach_dev(b_abort, &race->pdev->dev));
+	KUNIT_EXPECT_EQ(test, 0, invalidate(test, cmds, 1, 16, 1, &done));
+	KUNIT_EXPECT_EQ(test, guest_atcs(s->fake), 0);
+
+	forget_attachments(test);
+	a->ops->free(a);
+	a_abort->ops->free(a_abort);
+	b->ops->free(b);
+	b_abort->ops->free(b_abort);
+	arm_smmu_fake_forget(s->fake);
+	s->ops->destroy(second);
+	xa_destroy(&second->vdevs);
+	s->viommu = first;
 }
 
 static struct kunit_case iommufd_test_cases[] = {
@@ -833,6 +1285,9 @@ static struct kunit_case iommufd_test_cases[] = {
 	KUNIT_CASE(iommufd_test_queue_error),
 	KUNIT_CASE(iommufd_test_signals),
 	KUNIT_CASE(iommufd_test_sids),
+	KUNIT_CASE(iommufd_test_order),
+	KUNIT_CASE(iommufd_test_pasids),
+	KUNIT_CASE(iommufd_test_device_goes),
 	KUNIT_CASE(iommufd_test_no_ats),
 	KUNIT_CASE(iommufd_test_caps),
 	KUNIT_CASE(iommufd_test_vmids),
@@ -841,6 +1296,9 @@ static struct kunit_case iommufd_test_cases[] = {
 	KUNIT_CASE(iommufd_test_vdevice),
 	KUNIT_CASE(iommufd_test_nested_alloc),
 	KUNIT_CASE(iommufd_test_attach),
+	KUNIT_CASE(iommufd_test_ats_off),
+	KUNIT_CASE(iommufd_test_ats_on),
+	KUNIT_CASE(iommufd_test_ats_owner),
 	{},
 };
 

@@ -1,6 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The vSMMU: a slice of an SMMUv3 that a VM owns
+ *
+ * An ATC_INV must reach only a device whose ATS is on. The switch is thrown by an
+ * attach, while the guest's commands take no lock of the attach. So the master
+ * names the vSMMU that may invalidate its ATC, in ats_vsmmu, and each vSMMU has an
+ * ats_lock:
+ *
+ * - A block of commands with ATC_INVs holds it for reading from before it looks at
+ *   ats_vsmmu until its CMD_SYNC is complete. It compares the pointer and does not
+ *   follow it.
+ * - An attach that switches ATS off, or gives the device to another owner, first
+ *   clears ats_vsmmu under the write lock. After that no ATC_INV of the guest is
+ *   under way, and none starts.
+ * - An attach that switches ATS on, or flushes the ATC for a new owner, holds the
+ *   write lock meanwhile and sets ats_vsmmu before it lets go. An ATC_INV that
+ *   comes too early to reach the device has no entry to find there.
+ *
+ * Lock order: arm_smmu_asid_lock, ats_lock (write); ats_lock (read), the lock of
+ * the vIOMMU's vDEVICEs, which is a leaf. No lock is held while commands are read
+ * from user memory, and no spinlock while the SMMU executes them.
  */
 #include <kunit/visibility.h>
 #include <linux/sched/signal.h>
@@ -26,7 +45,7 @@ static struct arm_vsmmu *to_vsmmu(struct iommufd_viommu *viommu)
 
 static int arm_vsmmu_init(struct iommufd_viommu *viommu, struct device *dev,
 			  struct iommu_domain *parent,
-			  const struct iommu_user_data *user_data)
+			  struct iommu_user_data *user_data)
 {
 	struct arm_smmu_master *master = dev_iommu_priv_get(dev);
 	struct arm_vsmmu *vsmmu = to_vsmmu(viommu);
@@ -46,8 +65,9 @@ static int arm_vsmmu_init(struct iommufd_viommu *viommu, struct device *dev,
 	if (vsmmu->parent->smmu != smmu)
 		return -EINVAL;
 
+	init_rwsem(&vsmmu->ats_lock);
 	arm_smmu_vcmd_init_rules(&vsmmu->rules, &caps);
-	return arm_smmu_s2_user_add(vsmmu->parent, smmu, &vsmmu->s2);
+	return arm_smmu_s2_user_add(vsmmu->parent, master, &vsmmu->s2);
 }
 
 static void arm_vsmmu_destroy(struct iommufd_viommu *viommu)
@@ -89,9 +109,78 @@ static size_t arm_vsmmu_veventq_size(struct iommufd_viommu *viommu,
 	return sizeof(struct iommu_vevent_arm_smmuv3);
 }
 
+/**
+ * arm_vsmmu_ats_prepare - Keep a guest's ATC_INVs from a device that it may lose
+ * @state: The attach, of which ats_enabled is decided
+ * @domain: The domain that will be attached
+ *
+ * If the device loses ATS or its guest, wait for the ATC_INVs of that guest that
+ * are under way. The guest cannot prolong the wait: an rwsem that a writer has
+ * waited for lets no more readers in. The command queue is in order, so the
+ * attach's own CMD_SYNC would have to wait for the same commands.
+ *
+ * Context: Process context, may sleep; the caller holds arm_smmu_asid_lock and has
+ * not switched ATS off yet.
+ */
+void arm_vsmmu_ats_prepare(struct arm_smmu_attach_state *state,
+			   struct iommu_domain *domain)
+{
+	struct arm_smmu_master *master = state->master;
+	struct arm_vsmmu *old = master->ats_vsmmu;
+
+	lockdep_assert_held(&arm_smmu_asid_lock);
+
+	state->ats_vsmmu = NULL;
+	if (state->ats_enabled && domain->type == IOMMU_DOMAIN_NESTED)
+		state->ats_vsmmu = to_smmu_nested_domain(domain)->vsmmu;
+
+	/* The nested domain that is still attached holds @old */
+	if (old && old != state->ats_vsmmu) {
+		down_write(&old->ats_lock);
+		WRITE_ONCE(master->ats_vsmmu, NULL);
+		up_write(&old->ats_lock);
+	}
+}
+
+/**
+ * arm_vsmmu_ats_commit_begin - Hold the new guest's ATC_INVs
+ * @state: The attach, which switches ATS on or flushes the ATC next
+ *
+ * Context: Process context, may sleep; the caller holds arm_smmu_asid_lock and
+ * calls arm_vsmmu_ats_commit_end().
+ */
+void arm_vsmmu_ats_commit_begin(struct arm_smmu_attach_state *state)
+{
+	lockdep_assert_held(&arm_smmu_asid_lock);
+
+	/* If they differ, arm_vsmmu_ats_prepare() has left NULL in the master */
+	if (state->ats_vsmmu != state->master->ats_vsmmu)
+		down_write(&state->ats_vsmmu->ats_lock);
+}
+
+/**
+ * arm_vsmmu_ats_commit_end - Let the new guest's ATC_INVs reach the device
+ * @state: The attach; the device has ATS and its ATC is empty
+ *
+ * Context: Process context; undoes arm_vsmmu_ats_commit_begin().
+ */
+void arm_vsmmu_ats_commit_end(struct arm_smmu_attach_state *state)
+{
+	lockdep_assert_held(&arm_smmu_asid_lock);
+
+	if (state->ats_vsmmu != state->master->ats_vsmmu) {
+		WRITE_ONCE(state->master->ats_vsmmu, state->ats_vsmmu);
+		up_write(&state->ats_vsmmu->ats_lock);
+	}
+}
+
 /*
  * Replace the vSIDs in @cmds, and leave out what needs no execution. Returns how
  * many of the @num were accepted; *out of them remain to be issued.
+ *
+ * Nothing in @cmds points to a device afterwards, so that the caller can let go of
+ * the lock: a device may leave the guest, and the host, before the SMMU reads its
+ * StreamID.
  */
 static u32 arm_vsmmu_translate_sids(struct arm_vsmmu *vsmmu,
 				    union arm_vsmmu_cmd *cmds, u32 num,
@@ -114,12 +203,23 @@ static u32 arm_vsmmu_translate_sids(struct arm_vsmmu *vsmmu,
 			if (!dev)
 				break;
 			master = dev_iommu_priv_get(dev);
-			/*
-			 * Guests send one after they switched ATS off, which
-			 * the device would not answer any more.
-			 */
-			if (kind == ARM_SMMU_VCMD_ATC && !master->ats_enabled)
-				continue;
+			if (kind == ARM_SMMU_VCMD_ATC) {
+				/*
+				 * A function without PASID may take the prefix
+				 * for a malformed TLP. Refuse the command also
+				 * if ATS is off: whether it is bad must not
+				 * depend on what the host does with ATS.
+				 */
+				if (!arm_smmu_vcmd_ssid_fits(cmds[i].cmd,
+							     master->ssid_bits))
+					break;
+				/*
+				 * Guests send one after they switched ATS off,
+				 * which the device would not answer any more.
+				 */
+				if (READ_ONCE(master->ats_vsmmu) != vsmmu)
+					continue;
+			}
 			arm_smmu_vcmd_set_sid(cmds[i].cmd,
 					      master->streams[0].id);
 		}
@@ -129,53 +229,93 @@ static u32 arm_vsmmu_translate_sids(struct arm_vsmmu *vsmmu,
 }
 
 /*
+ * Execute a block of *num commands of which some name a stream. @atc: one of these
+ * is an ATC_INV. On return *num is how many of them were accepted.
+ */
+static int arm_vsmmu_issue_streams(struct arm_vsmmu *vsmmu,
+				   union arm_vsmmu_cmd *cmds, u32 *num,
+				   bool atc, int *err)
+{
+	struct arm_smmu_device *smmu = vsmmu->smmu;
+	u32 known, out;
+	int ret = 0;
+
+	if (atc)
+		down_read(&vsmmu->ats_lock);
+
+	xa_lock(&vsmmu->core.vdevs);
+	known = arm_vsmmu_translate_sids(vsmmu, cmds, *num, &out);
+	xa_unlock(&vsmmu->core.vdevs);
+	if (known != *num)
+		*err = -EIO;
+	*num = known;
+	if (out)
+		ret = arm_smmu_cmdq_issue_cmdlist(smmu, &smmu->cmdq, cmds->cmd,
+						  out, true);
+
+	if (atc)
+		up_read(&vsmmu->ats_lock);
+	return ret;
+}
+
+static __always_inline enum arm_smmu_vcmd_kind
+arm_vsmmu_translate(struct arm_vsmmu *vsmmu, union arm_vsmmu_cmd *c, u16 vmid)
+{
+	c->cmd[0] = le64_to_cpu(c->user.cmd[0]);
+	c->cmd[1] = le64_to_cpu(c->user.cmd[1]);
+	return arm_smmu_vcmd_translate(&vsmmu->rules, c->cmd, vmid);
+}
+
+/*
  * Execute up to a queue batch of guest commands. Returns how many were executed;
  * the next one is to be tried again unless *err is set.
+ *
+ * Without a CMD_SYNC the SMMU may complete commands in any order. But the TLB must
+ * not be filled again by a CD that is still cached, nor an ATC by what the TLB still
+ * has. So a block has first its ATC_INVs, then its TLBIs, then its CFGIs, and ends
+ * where the array has them in another order.
  */
 static u32 arm_vsmmu_issue_block(struct arm_vsmmu *vsmmu,
 				 union arm_vsmmu_cmd *cmds, u32 num, int *err)
 {
 	struct arm_smmu_device *smmu = vsmmu->smmu;
-	bool sids = false, tlbi = false;
 	u16 vmid = vsmmu->s2.vmid;
-	u32 done, out;
+	bool streams = false;
+	u32 done, atcs = 0;
 	int ret = 0;
 
 	for (done = 0; done != num; done++) {
-		u64 *cmd = cmds[done].cmd;
-		enum arm_smmu_vcmd_kind kind;
+		enum arm_smmu_vcmd_kind kind =
+			arm_vsmmu_translate(vsmmu, &cmds[done], vmid);
 
-		cmd[0] = le64_to_cpu(cmds[done].user.cmd[0]);
-		cmd[1] = le64_to_cpu(cmds[done].user.cmd[1]);
-		kind = arm_smmu_vcmd_translate(&vsmmu->rules, cmd, vmid);
 		if (kind == ARM_SMMU_VCMD_REFUSED) {
 			*err = -EIO;
 			break;
 		}
-		/* An ATC must not be filled again from what the TLB still has */
-		if (kind == ARM_SMMU_VCMD_ATC && tlbi)
-			break;
-		tlbi |= kind < ARM_SMMU_VCMD_SID;
-		sids |= kind >= ARM_SMMU_VCMD_SID;
+		if (kind < ARM_SMMU_VCMD_SID)
+			continue;
+
+		if (kind == ARM_SMMU_VCMD_ATC) {
+			if (done != atcs)
+				break;
+			streams = true;
+			atcs++;
+			continue;
+		}
+
+		streams = true;
+		while (++done != num)
+			if (arm_vsmmu_translate(vsmmu, &cmds[done], vmid) !=
+			    ARM_SMMU_VCMD_SID)
+				break;
+		break;
 	}
 
-	if (sids) {
-		u32 known;
-
-		/* Until it is complete, the devices stay with this guest */
-		xa_lock(&vsmmu->core.vdevs);
-		known = arm_vsmmu_translate_sids(vsmmu, cmds, done, &out);
-		if (known != done)
-			*err = -EIO;
-		done = known;
-		if (out)
-			ret = arm_smmu_cmdq_issue_cmdlist(smmu, &smmu->cmdq,
-							  cmds->cmd, out, true);
-		xa_unlock(&vsmmu->core.vdevs);
-	} else if (done) {
+	if (streams)
+		ret = arm_vsmmu_issue_streams(vsmmu, cmds, &done, atcs, err);
+	else if (done)
 		ret = arm_smmu_cmdq_issue_cmdlist(smmu, &smmu->cmdq, cmds->cmd,
 						  done, true);
-	}
 
 	if (ret) {
 		*err = ret;

@@ -7,6 +7,7 @@
  */
 #include <kunit/test.h>
 #include <linux/io-pgtable.h>
+#include <linux/of.h>
 
 #include "arm-smmu-v3-nested.h"
 
@@ -25,7 +26,6 @@
 #define STE_S2TTB	0x000a987654321000ULL
 /* S2R, S2PTW, S2AA64 and VTCR: 48-bit PA, ISH, WBWA, WBWA, SL0 1, T0SZ 24 */
 #define STE_S2_CONFIG	0x044d355800000000ULL
-#define STE_S2S		0x0200000000000000ULL
 #define STE_S2ENDI	0x0010000000000000ULL
 
 #define PARENT_VMID	0x0bad
@@ -147,6 +147,7 @@ static void nested_test_vste_invalid(struct kunit *test)
  */
 
 struct setup {
+	struct device dev;
 	struct arm_smmu_device smmu;
 	struct arm_smmu_master master;
 	struct io_pgtable pgtable;
@@ -350,18 +351,14 @@ struct stall_case {
 	const char *name;
 	u32 features;
 	bool stall_enabled;
-	/* S1STALLD for a guest that sets it, and for one that doesn't */
-	bool set;
-	bool clear;
+	/* Whatever the guest wants */
+	bool s1stalld;
 };
 
 static const struct stall_case stall_cases[] = {
-	{ "SMMU never stalls", 0, false, false, false },
-	{ "nobody would answer", ARM_SMMU_FEAT_STALLS, false, true, true },
-	{ "the host answers", ARM_SMMU_FEAT_STALLS, true, true, false },
-	{ "SMMU always stalls",
-	  ARM_SMMU_FEAT_STALLS | ARM_SMMU_FEAT_STALL_FORCE, true, false,
-	  false },
+	{ "SMMU never stalls", 0, false, false },
+	{ "SMMU stalls, device must not", ARM_SMMU_FEAT_STALLS, false, true },
+	{ "SMMU and device stall", ARM_SMMU_FEAT_STALLS, true, true },
 };
 
 static void stall_case_desc(const struct stall_case *c, char *desc)
@@ -374,7 +371,8 @@ KUNIT_ARRAY_PARAM(stall_case, stall_cases, stall_case_desc);
 static void nested_test_ste_stall(struct kunit *test)
 {
 	const struct stall_case *c = test->param_value;
-	u64 s2 = s2_config(GUEST_VMID) | (c->stall_enabled ? STE_S2S : 0);
+	u64 s1stalld = c->s1stalld ? STE_S1STALLD : 0;
+	u64 s2 = s2_config(GUEST_VMID);
 	struct setup *s = test->priv;
 	struct arm_smmu_ste ste;
 
@@ -384,18 +382,106 @@ static void nested_test_ste_stall(struct kunit *test)
 	make_ste(test, &ste, GUEST_STE_0, GUEST_STE_1 | STE_S1STALLD, true,
 		 false);
 	expect_ste(test, &ste, NESTED_STE_0,
-		   GUEST_STE_1 | STE_MEV | (c->set ? STE_S1STALLD : 0), s2,
-		   STE_S2TTB);
+		   GUEST_STE_1 | STE_MEV | s1stalld, s2, STE_S2TTB);
 	make_ste(test, &ste, GUEST_STE_0, GUEST_STE_1, true, false);
 	expect_ste(test, &ste, NESTED_STE_0,
-		   GUEST_STE_1 | STE_MEV | (c->clear ? STE_S1STALLD : 0), s2,
-		   STE_S2TTB);
+		   GUEST_STE_1 | STE_MEV | s1stalld, s2, STE_S2TTB);
 
 	/* It is a bit of stage 1 */
 	make_ste(test, &ste, 0x9, STE_S1STALLD, true, false);
 	expect_ste(test, &ste, 0xd, STE_MEV, s2, STE_S2TTB);
 	make_ste(test, &ste, GUEST_STE_0, STE_S1STALLD, false, false);
 	expect_ste(test, &ste, 0xd, STE_MEV, s2, STE_S2TTB);
+}
+
+/* EATS counts where the guest has stage 1, and abort switches ATS off */
+static void nested_test_wants_ats(struct kunit *test)
+{
+	static const struct {
+		u64 word0, word1;
+		bool with_vsid, without;
+	} cases[] = {
+		{ 0x0, STE_EATS_1, false, false },
+		{ 0x1, STE_EATS_1, false, false },
+		{ 0x1, 0, false, false },
+		{ 0x9, 0, true, true },
+		{ 0x9, STE_EATS_1, true, true },
+		{ 0xb, 0, false, true },
+		{ 0xb, STE_EATS_1, true, true },
+	};
+	struct setup *s = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		KUNIT_ASSERT_EQ(test, 0, parse(cases[i].word0, cases[i].word1,
+					       s->nested.ste));
+		KUNIT_EXPECT_EQ_MSG(test, cases[i].with_vsid,
+				    arm_smmu_nested_wants_ats(&s->nested, true),
+				    "case %u", i);
+		KUNIT_EXPECT_EQ_MSG(test, cases[i].without,
+				    arm_smmu_nested_wants_ats(&s->nested,
+							      false),
+				    "case %u", i);
+	}
+}
+
+/*
+ * Which SMMUs a guest can use
+ */
+
+static void nested_test_nestable(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	struct arm_smmu_device *smmu = &s->smmu;
+
+	smmu->features = ARM_SMMU_FEAT_NESTING | ARM_SMMU_FEAT_S2FWB;
+	KUNIT_EXPECT_TRUE(test, arm_smmu_master_nestable(&s->master));
+	/* STALL_MODEL 0b00: the device can be told not to stall */
+	smmu->features |= ARM_SMMU_FEAT_STALLS;
+	KUNIT_EXPECT_TRUE(test, arm_smmu_master_nestable(&s->master));
+	s->master.stall_enabled = true;
+	KUNIT_EXPECT_TRUE(test, arm_smmu_master_nestable(&s->master));
+	/* STALL_MODEL 0b10: it cannot */
+	smmu->features |= ARM_SMMU_FEAT_STALL_FORCE;
+	KUNIT_EXPECT_FALSE(test, arm_smmu_master_nestable(&s->master));
+}
+
+static void nested_test_dt_quirks(struct kunit *test)
+{
+	/* A list of strings */
+	static const struct {
+		char compatible[40];
+		bool nestable;
+	} cases[] = {
+		{ "arm,smmu-v3", true },
+		{ "nvidia,tegra264-smmu\0arm,smmu-v3", false },
+		{ "nvidia,tegra234-smmu\0arm,smmu-v3", true },
+	};
+	struct setup *s = test->priv;
+	unsigned int i;
+
+	if (!IS_ENABLED(CONFIG_OF))
+		kunit_skip(test, "no device tree");
+
+	s->smmu.dev = &s->dev;
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct property property = {
+			.name = "compatible",
+			.value = (void *)cases[i].compatible,
+			.length = sizeof(cases[i].compatible),
+		};
+		struct device_node node = {
+			.name = "iommu",
+			.properties = &property,
+		};
+
+		s->smmu.features = ARM_SMMU_FEAT_NESTING | ARM_SMMU_FEAT_S2FWB;
+		s->smmu.options = 0;
+		arm_smmu_nested_dt_quirks(&s->smmu, &node);
+		KUNIT_EXPECT_EQ_MSG(test, cases[i].nestable,
+				    arm_smmu_master_nestable(&s->master),
+				    "%s", cases[i].compatible);
+	}
 }
 
 /*
@@ -435,13 +521,13 @@ static void record_sync(struct arm_smmu_entry_writer *writer)
 	u64 to1 = le64_to_cpu(r->to[1]);
 
 	r->syncs++;
-	if (!(r->entry[0] & cpu_to_le64(1))) {
+	/* Without V an access would be an event */
+	KUNIT_EXPECT_TRUE(r->test, r->entry[0] & cpu_to_le64(1));
+	if (!same_effect(r->entry, r->from) && !same_effect(r->entry, r->to)) {
+		KUNIT_EXPECT_EQ(r->test, le64_to_cpu(r->entry[0]), 1);
 		r->disrupted = true;
 		return;
 	}
-	KUNIT_EXPECT_TRUE(r->test,
-			  same_effect(r->entry, r->from) ||
-			  same_effect(r->entry, r->to));
 	/* Half an EATS may be an illegal one */
 	KUNIT_EXPECT_TRUE(r->test,
 			  (word1 & 3ULL << 28) == (from1 & 3ULL << 28) ||
@@ -452,6 +538,8 @@ static const struct arm_smmu_entry_writer_ops record_ops = {
 	.sync = record_sync,
 	.get_used = arm_smmu_get_ste_used,
 	.get_any_time = arm_smmu_get_ste_any_time,
+	/* V, Config 0 */
+	.disrupted = cpu_to_le64(1),
 };
 
 static void expect_transition(struct kunit *test,
@@ -736,6 +824,9 @@ static struct kunit_case nested_test_cases[] = {
 	KUNIT_CASE(nested_test_ste_shcfg),
 	KUNIT_CASE(nested_test_ste_ats),
 	KUNIT_CASE_PARAM(nested_test_ste_stall, stall_case_gen_params),
+	KUNIT_CASE(nested_test_wants_ats),
+	KUNIT_CASE(nested_test_nestable),
+	KUNIT_CASE(nested_test_dt_quirks),
 	KUNIT_CASE(nested_test_write_guest_configs),
 	KUNIT_CASE(nested_test_write_config_eats),
 	KUNIT_CASE(nested_test_write_mev),

@@ -10,6 +10,7 @@
  * arm_smmu_asid_lock as every attach of this driver does.
  */
 #include <kunit/visibility.h>
+#include <linux/of.h>
 #include <linux/slab.h>
 
 #include "arm-smmu-v3-nested.h"
@@ -28,11 +29,32 @@ static unsigned int vste_cfg(const __le64 *ste)
 	return FIELD_GET(STRTAB_STE_0_CFG, le64_to_cpu(ste[0]));
 }
 
-static bool vste_ats(const __le64 *ste)
+/**
+ * arm_smmu_nested_wants_ats - Tell whether a device may use ATS in a nested domain
+ * @nested: What the guest asked for
+ * @has_vsid: The guest knows the device
+ *
+ * In bypass the guest cannot say: IHI0070 5.2 ignores EATS there. The device then
+ * has stage 2 alone, where the host lets it use ATS.
+ *
+ * Return: false if the guest forbids it, true if that is for the host to decide.
+ */
+VISIBLE_IF_KUNIT
+bool arm_smmu_nested_wants_ats(struct arm_smmu_nested_domain *nested,
+			       bool has_vsid)
 {
-	return FIELD_GET(STRTAB_STE_1_EATS, le64_to_cpu(ste[1])) ==
-	       STRTAB_STE_1_EATS_TRANS;
+	switch (vste_cfg(nested->ste)) {
+	case STRTAB_STE_0_CFG_ABORT:
+		return false;
+	case STRTAB_STE_0_CFG_S1_TRANS:
+		return !has_vsid || FIELD_GET(STRTAB_STE_1_EATS,
+					      le64_to_cpu(nested->ste[1])) ==
+					    STRTAB_STE_1_EATS_TRANS;
+	default:
+		return true;
+	}
 }
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_nested_wants_ats);
 
 /**
  * arm_smmu_vste_parse - Check what a guest wrote into a STE
@@ -100,7 +122,6 @@ void arm_smmu_make_nested_ste(struct arm_smmu_ste *target,
 			      bool has_vsid, bool ats_enabled)
 {
 	struct arm_smmu_device *smmu = master->smmu;
-	u64 s1stalld;
 
 	if (vste_cfg(nested->ste) == STRTAB_STE_0_CFG_ABORT) {
 		arm_smmu_make_abort_ste(target);
@@ -116,6 +137,12 @@ void arm_smmu_make_nested_ste(struct arm_smmu_ste *target,
 	le64p_replace_bits(&target->data[2], nested->vsmmu->s2.vmid,
 			   STRTAB_STE_2_S2VMID);
 
+	/*
+	 * Nobody answers a stalled fault of a nested domain, so neither stage
+	 * may stall, even if the device is able to.
+	 */
+	target->data[2] &= ~cpu_to_le64(STRTAB_STE_2_S2S);
+
 	/* A guest that faults without end gets merged events (IHI0070 5.2) */
 	target->data[1] |= cpu_to_le64(STRTAB_STE_1_MEV);
 
@@ -129,39 +156,64 @@ void arm_smmu_make_nested_ste(struct arm_smmu_ste *target,
 			   cpu_to_le64(VSTE_1_ALLOWED & ~STRTAB_STE_1_EATS &
 				       ~STRTAB_STE_1_S1STALLD);
 
-	/*
-	 * A stall that nobody answers would hold the transaction for ever, so
-	 * the guest decides only where the host is prepared to answer. Without
-	 * a choice in the hardware the bit must be 0 (IHI0070 5.2, S1STALLD).
-	 */
-	if (!(smmu->features & ARM_SMMU_FEAT_STALLS) ||
-	    smmu->features & ARM_SMMU_FEAT_STALL_FORCE)
-		s1stalld = 0;
-	else if (!master->stall_enabled)
-		s1stalld = STRTAB_STE_1_S1STALLD;
-	else
-		s1stalld = le64_to_cpu(nested->ste[1]) & STRTAB_STE_1_S1STALLD;
-	target->data[1] |= cpu_to_le64(s1stalld);
+	/* An SMMU that never stalls wants it 0 (IHI0070 5.2, S1STALLD) */
+	if (smmu->features & ARM_SMMU_FEAT_STALLS)
+		target->data[1] |= cpu_to_le64(STRTAB_STE_1_S1STALLD);
 }
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_make_nested_ste);
 
 /**
- * arm_smmu_master_nestable - May a guest own stage 1 of a device?
+ * arm_smmu_nested_dt_quirks - Find out whether guests must not use an SMMU
+ * @smmu: The SMMU
+ * @np: Its device tree node
+ *
+ * Called once, when the SMMU is probed.
+ *
+ * Context: Process context.
+ */
+void arm_smmu_nested_dt_quirks(struct arm_smmu_device *smmu,
+			       const struct device_node *np)
+{
+	/*
+	 * Erratum T264-SMMU-3: each sequence of CFGI or TLBI commands has to be
+	 * issued twice, which this driver does not do.
+	 */
+	if (of_device_is_compatible(np, "nvidia,tegra264-smmu")) {
+		smmu->options |= ARM_SMMU_OPT_NO_VIOMMU;
+		dev_info(smmu->dev,
+			 "no vIOMMU: erratum T264-SMMU-3 has no workaround\n");
+	}
+}
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_nested_dt_quirks);
+
+/**
+ * arm_smmu_master_nestable - Tell whether a guest may own stage 1 of a device
  * @master: The device
+ *
+ * The SMMU must have both stages. S2FWB or CANWBS must keep a guest's tables from
+ * making the device's DMA miss the CPU's caches.
+ *
+ * An SMMU with STALL_MODEL 0b10 stalls every fault. It cannot be told not to, and
+ * no guest can answer: the host would terminate each access, and the guest would
+ * not see the fault. An SMMU with an erratum may also be excluded.
  *
  * Context: Any.
  *
- * Return: true if the SMMU has both stages and nothing that a guest writes into
- * its tables can make the device's DMA miss the CPU's caches.
+ * Return: true if all of this allows it.
  */
 bool arm_smmu_master_nestable(struct arm_smmu_master *master)
 {
 	struct arm_smmu_device *smmu = master->smmu;
 
+	if (smmu->options & ARM_SMMU_OPT_NO_VIOMMU ||
+	    smmu->features & ARM_SMMU_FEAT_STALL_FORCE)
+		return false;
+
 	return smmu->features & ARM_SMMU_FEAT_NESTING &&
 	       (smmu->features & ARM_SMMU_FEAT_S2FWB ||
 		arm_smmu_master_canwbs(master));
 }
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_master_nestable);
 
 /**
  * arm_smmu_nested_translates - Does a nested domain use a guest's tables?
@@ -197,7 +249,6 @@ int arm_smmu_attach_dev_nested(struct iommu_domain *domain, struct device *dev)
 		.master = master,
 		.old_domain = iommu_get_domain_for_dev(dev),
 		.ssid = IOMMU_NO_PASID,
-		.no_ats = !vste_ats(nested->ste),
 	};
 	struct arm_smmu_ste ste;
 	bool has_vsid;
@@ -210,13 +261,17 @@ int arm_smmu_attach_dev_nested(struct iommu_domain *domain, struct device *dev)
 	if (arm_smmu_ssids_in_use(&master->cd_table))
 		return -EBUSY;
 
-	/* Who must have a vDEVICE has one: the core saw to it and pins it */
+	/*
+	 * If the domain translates, iommufd has pinned a vDEVICE for every bound
+	 * device of the group. A device without one gets stage 2 only.
+	 */
 	has_vsid = !iommufd_viommu_find_virt_id(&nested->vsmmu->core, dev,
 						&vsid);
 	if (has_vsid) {
 		state.vsmmu = &nested->vsmmu->core;
 		state.vsid = vsid;
 	}
+	state.no_ats = !arm_smmu_nested_wants_ats(nested, has_vsid);
 
 	mutex_lock(&arm_smmu_asid_lock);
 	ret = arm_smmu_attach_prepare(&state, domain);
@@ -236,9 +291,12 @@ int arm_smmu_attach_dev_nested(struct iommu_domain *domain, struct device *dev)
 }
 
 /**
- * arm_smmu_nested_leave - Take a device from under its group's nested domain
+ * arm_smmu_nested_leave - Take a device out of its group's nested domain
  * @domain: The nested domain, which stays attached to the group
- * @dev: The device; it keeps stage 2
+ * @dev: The device
+ *
+ * The device keeps stage 2 and no longer has a vSID. If @domain aborts, the device
+ * goes on aborting, like every member of the group that has no vDEVICE.
  *
  * Context: Process context, may sleep; called under the lock of the iommufd
  * group and the group mutex.
@@ -272,7 +330,8 @@ static const struct iommu_domain_ops arm_smmu_nested_ops = {
 /**
  * arm_vsmmu_alloc_domain_nested - Make a nested domain from a vSTE
  * @viommu: The guest's SMMU
- * @flags: 0
+ * @flags: 0. IOMMU_HWPT_FAULT_ID_VALID is not supported: a stalled fault could not
+ *         be delivered, since Linux 6.12 enables I/O page faults for SVA alone.
  * @user_data: struct iommu_hwpt_arm_smmuv3
  *
  * Context: Process context, may sleep.

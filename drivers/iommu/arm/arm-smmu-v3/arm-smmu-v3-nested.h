@@ -19,6 +19,9 @@
  * @parent: Stage 2 under all of the VM's devices
  * @s2: The VMID
  * @rules: Commands that the guest may use
+ * @ats_lock: Held for reading while ATC_INVs of the guest execute, and for writing
+ *            while a device's &arm_smmu_master.ats_vsmmu becomes this vSMMU or
+ *            ceases to be
  */
 struct arm_vsmmu {
 	struct iommufd_viommu core;
@@ -26,6 +29,7 @@ struct arm_vsmmu {
 	struct arm_smmu_domain *parent;
 	struct arm_smmu_s2_user s2;
 	struct arm_smmu_vcmd_rules rules;
+	struct rw_semaphore ats_lock;
 };
 
 /**
@@ -53,6 +57,8 @@ arm_smmu_nested_parent(struct iommu_domain *domain)
 	return to_smmu_nested_domain(domain)->vsmmu->parent;
 }
 
+void arm_smmu_nested_dt_quirks(struct arm_smmu_device *smmu,
+			       const struct device_node *np);
 bool arm_smmu_master_nestable(struct arm_smmu_master *master);
 struct iommu_domain *
 arm_vsmmu_alloc_domain_nested(struct iommufd_viommu *viommu, u32 flags,
@@ -60,11 +66,34 @@ arm_vsmmu_alloc_domain_nested(struct iommufd_viommu *viommu, u32 flags,
 bool arm_smmu_nested_translates(struct iommu_domain *domain);
 int arm_smmu_attach_dev_nested(struct iommu_domain *domain, struct device *dev);
 void arm_smmu_nested_leave(struct iommu_domain *domain, struct device *dev);
+void arm_vsmmu_ats_prepare(struct arm_smmu_attach_state *state,
+			   struct iommu_domain *domain);
+void arm_vsmmu_ats_commit_begin(struct arm_smmu_attach_state *state);
+void arm_vsmmu_ats_commit_end(struct arm_smmu_attach_state *state);
 #else
 static inline struct arm_smmu_domain *
 arm_smmu_nested_parent(struct iommu_domain *domain)
 {
 	return NULL;
+}
+
+static inline void arm_vsmmu_ats_prepare(struct arm_smmu_attach_state *state,
+					 struct iommu_domain *domain)
+{
+}
+
+static inline void
+arm_vsmmu_ats_commit_begin(struct arm_smmu_attach_state *state)
+{
+}
+
+static inline void arm_vsmmu_ats_commit_end(struct arm_smmu_attach_state *state)
+{
+}
+
+static inline void arm_smmu_nested_dt_quirks(struct arm_smmu_device *smmu,
+					     const struct device_node *np)
+{
 }
 #endif
 
@@ -72,6 +101,8 @@ arm_smmu_nested_parent(struct iommu_domain *domain)
 #if IS_ENABLED(CONFIG_KUNIT)
 int arm_smmu_vste_parse(const struct iommu_hwpt_arm_smmuv3 *vste,
 			__le64 *ste);
+bool arm_smmu_nested_wants_ats(struct arm_smmu_nested_domain *nested,
+			       bool has_vsid);
 void arm_smmu_make_nested_ste(struct arm_smmu_ste *target,
 			      struct arm_smmu_master *master,
 			      struct arm_smmu_nested_domain *nested,

@@ -6,21 +6,28 @@
 #include <linux/delay.h>
 #include <linux/io-pgtable.h>
 #include <linux/kthread.h>
+#include <linux/poison.h>
 #include <uapi/linux/iommufd.h>
 
 #include "arm-smmu-v3-fake.h"
 #include "arm-smmu-v3-s2.h"
 
 /* IHI0070 4.4 and 4.5 */
+#define OP_CFGI_STE	0x03
 #define OP_NH_ALL	0x10
 #define OP_S12_VMALL	0x28
 #define OP_S2_IPA	0x2a
 #define OP_ATC_INV	0x40
 
+#define SID		8
+#define OTHER_SID	9
+
 struct setup {
 	struct arm_smmu_fake *fake;
 	struct arm_smmu_fake_dev *dev;
+	struct arm_smmu_fake_dev *payer;
 	struct arm_smmu_domain *parent;
+	struct arm_smmu_ste *strtab;
 };
 
 static int try_alloc(struct setup *s, u32 flags, struct iommu_domain *parent)
@@ -47,7 +54,14 @@ static int s2_test_init(struct kunit *test)
 		return -ENOMEM;
 	test->priv = s;
 	s->fake = arm_smmu_fake_create(test, 4096);
-	s->dev = arm_smmu_fake_add_dev(test, s->fake, 8);
+	s->dev = arm_smmu_fake_add_dev(test, s->fake, SID);
+	s->payer = s->dev;
+	s->strtab = kunit_kcalloc(test, OTHER_SID + 1, sizeof(*s->strtab),
+				  GFP_KERNEL);
+	if (!s->strtab)
+		return -ENOMEM;
+	s->fake->smmu.strtab_cfg.linear.table = s->strtab;
+	s->fake->smmu.options = ARM_SMMU_OPT_SKIP_PREFETCH;
 	s->parent = make_domain(test, IOMMU_HWPT_ALLOC_NEST_PARENT);
 	arm_smmu_fake_forget(s->fake);
 	return 0;
@@ -63,7 +77,8 @@ static void free_all(struct kunit *test)
 {
 	struct setup *s = test->priv;
 
-	KUNIT_EXPECT_TRUE(test, list_empty(&s->parent->nest->users));
+	KUNIT_EXPECT_EQ(test, list_count_nodes(&s->parent->nest->users),
+			s->parent->s2_cfg.vmid ? 1 : 0);
 	free_domain(s->parent);
 	KUNIT_EXPECT_TRUE(test, ida_is_empty(&s->fake->smmu.vmid_map));
 }
@@ -76,6 +91,37 @@ static u8 cmd_op(const struct arm_smmu_fake_cmd *c)
 static u16 cmd_vmid(const struct arm_smmu_fake_cmd *c)
 {
 	return c->cmd[0] >> 32 & 0xffff;
+}
+
+/* Get a VMID that is paid for by a device that has some left */
+static int add_user(struct kunit *test, struct arm_smmu_s2_user *user)
+{
+	struct setup *s = test->priv;
+
+	if (s->payer->master.num_vmids == ARM_SMMU_MASTER_MAX_VMIDS)
+		s->payer = arm_smmu_fake_add_dev(test, s->fake, OTHER_SID);
+	return arm_smmu_s2_user_add(s->parent, &s->payer->master, user);
+}
+
+/* Attach @dev to stage 2 alone. Returns what the attach returns. */
+static int attach_plain(struct kunit *test, struct arm_smmu_fake_dev *dev)
+{
+	struct setup *s = test->priv;
+	struct iommu_domain *domain = &s->parent->domain;
+
+	return domain->ops->attach_dev(domain, &dev->dev);
+}
+
+/* The tests have no way to detach: let the domain believe that they did */
+static void forget_masters(struct kunit *test)
+{
+	struct arm_smmu_master_domain *md, *next;
+	struct setup *s = test->priv;
+
+	list_for_each_entry_safe(md, next, &s->parent->devices, devices_elm) {
+		list_del(&md->devices_elm);
+		kfree(md);
+	}
 }
 
 static bool on_list(struct arm_smmu_domain *parent,
@@ -101,40 +147,32 @@ static void s2_test_vmids(struct kunit *test)
 	unsigned int i;
 	u16 vmid;
 
-	users = kunit_kcalloc(test, 254, sizeof(*users), GFP_KERNEL);
+	users = kunit_kcalloc(test, 255, sizeof(*users), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, users);
 
-	/* 0 is the host's, one is the parent's own */
+	/* 0 is the host's */
 	__set_bit(0, seen);
-	KUNIT_EXPECT_NE(test, s->parent->s2_cfg.vmid, 0);
-	__set_bit(s->parent->s2_cfg.vmid, seen);
-
-	for (i = 0; i < 254; i++) {
-		KUNIT_ASSERT_EQ(test, 0,
-				arm_smmu_s2_user_add(s->parent, &s->fake->smmu,
-						     &users[i]));
+	for (i = 0; i < 255; i++) {
+		KUNIT_ASSERT_EQ(test, 0, add_user(test, &users[i]));
 		KUNIT_ASSERT_LT(test, users[i].vmid, 256);
 		KUNIT_EXPECT_FALSE(test, __test_and_set_bit(users[i].vmid,
 							    seen));
 		KUNIT_EXPECT_TRUE(test, on_list(s->parent, &users[i]));
 	}
-	KUNIT_EXPECT_EQ(test, -ENOSPC,
-			arm_smmu_s2_user_add(s->parent, &s->fake->smmu, &none));
-	KUNIT_EXPECT_EQ(test, list_count_nodes(&s->parent->nest->users), 254);
+	KUNIT_EXPECT_EQ(test, -ENOSPC, add_user(test, &none));
+	KUNIT_EXPECT_EQ(test, list_count_nodes(&s->parent->nest->users), 255);
 	KUNIT_EXPECT_EQ(test, s->fake->num, 0);
 
 	/* The one that comes back is the one that is there to have */
 	vmid = users[100].vmid;
 	arm_smmu_s2_user_remove(s->parent, &users[100]);
 	KUNIT_EXPECT_FALSE(test, on_list(s->parent, &users[100]));
-	KUNIT_EXPECT_EQ(test, 0,
-			arm_smmu_s2_user_add(s->parent, &s->fake->smmu,
-					     &users[100]));
+	KUNIT_EXPECT_EQ(test, 0, add_user(test, &users[100]));
 	KUNIT_EXPECT_EQ(test, users[100].vmid, vmid);
 
-	for (i = 0; i < 254; i++)
+	for (i = 0; i < 255; i++)
 		arm_smmu_s2_user_remove(s->parent, &users[i]);
-	KUNIT_EXPECT_EQ(test, s->fake->num, 255);
+	KUNIT_EXPECT_EQ(test, s->fake->num, 256);
 	free_all(test);
 }
 
@@ -149,9 +187,7 @@ static void s2_test_wide_vmids(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, users);
 	s->fake->smmu.vmid_bits = 16;
 	for (i = 0; i < num; i++)
-		KUNIT_ASSERT_EQ(test, 0,
-				arm_smmu_s2_user_add(s->parent, &s->fake->smmu,
-						     &users[i]));
+		KUNIT_ASSERT_EQ(test, 0, add_user(test, &users[i]));
 	KUNIT_EXPECT_GT(test, users[num - 1].vmid, 255);
 	for (i = 0; i < num; i++) {
 		arm_smmu_fake_forget(s->fake);
@@ -210,9 +246,7 @@ static void s2_test_remove_order(struct kunit *test)
 	r->test = test;
 	init_completion(&r->issued);
 	init_completion(&r->done);
-	KUNIT_ASSERT_EQ(test, 0,
-			arm_smmu_s2_user_add(s->parent, &s->fake->smmu,
-					     &r->user));
+	KUNIT_ASSERT_EQ(test, 0, add_user(test, &r->user));
 	s->fake->on_issue = on_removal;
 	s->fake->priv = r;
 
@@ -247,6 +281,252 @@ static void s2_test_remove_order(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, s->fake->log[0].cmd[1], 0);
 	KUNIT_EXPECT_TRUE(test, s->fake->log[0].synced);
 	free_all(test);
+}
+
+static int on_timeout(struct arm_smmu_fake *fake, u64 *cmds, int n)
+{
+	return -ETIMEDOUT;
+}
+
+/*
+ * What the SMMU did not invalidate must not serve the next owner of the VMID. A
+ * device that makes the SMMU time out cannot use up the VMIDs of others by it.
+ */
+static void s2_test_remove_timeout(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	struct arm_smmu_s2_user user;
+	struct arm_smmu_fake_dev *other;
+	u16 lost[ARM_SMMU_MASTER_MAX_VMIDS];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(lost); i++) {
+		KUNIT_ASSERT_EQ(test, 0,
+				arm_smmu_s2_user_add(s->parent, &s->dev->master,
+						     &user));
+		lost[i] = user.vmid;
+		s->fake->on_issue = on_timeout;
+		arm_smmu_s2_user_remove(s->parent, &user);
+		s->fake->on_issue = NULL;
+		KUNIT_EXPECT_TRUE(test, list_empty(&s->parent->nest->users));
+		KUNIT_EXPECT_FALSE(test, arm_smmu_fake_vmid_free(s->fake,
+								 lost[i]));
+	}
+	KUNIT_EXPECT_TRUE(test, list_empty(&s->dev->master.vmids));
+	KUNIT_EXPECT_EQ(test, -ENOSPC,
+			arm_smmu_s2_user_add(s->parent, &s->dev->master,
+					     &user));
+
+	other = arm_smmu_fake_add_dev(test, s->fake, OTHER_SID);
+	KUNIT_EXPECT_EQ(test, 0,
+			arm_smmu_s2_user_add(s->parent, &other->master, &user));
+	arm_smmu_s2_user_remove(s->parent, &user);
+	KUNIT_EXPECT_TRUE(test, arm_smmu_fake_vmid_free(s->fake, user.vmid));
+
+	/* Let the last test of free_all() see what else is left */
+	for (i = 0; i < ARRAY_SIZE(lost); i++)
+		ida_free(&s->fake->smmu.vmid_map, lost[i]);
+	free_all(test);
+}
+
+/* A nest parent's own VMID is no exception */
+static void s2_test_free_timeout(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	u16 vmid;
+
+	KUNIT_ASSERT_EQ(test, 0, attach_plain(test, s->dev));
+	vmid = s->parent->s2_cfg.vmid;
+	forget_masters(test);
+	s->fake->on_issue = on_timeout;
+	free_domain(s->parent);
+	s->fake->on_issue = NULL;
+	KUNIT_EXPECT_FALSE(test, arm_smmu_fake_vmid_free(s->fake, vmid));
+	KUNIT_EXPECT_EQ(test, s->dev->master.num_vmids, 1);
+
+	ida_free(&s->fake->smmu.vmid_map, vmid);
+	KUNIT_EXPECT_TRUE(test, ida_is_empty(&s->fake->smmu.vmid_map));
+}
+
+/* Each device pays for a few, whatever they are for, and gets them back */
+static void s2_test_share(struct kunit *test)
+{
+	struct arm_smmu_s2_user users[ARM_SMMU_MASTER_MAX_VMIDS], none;
+	struct setup *s = test->priv;
+	struct arm_smmu_fake_dev *other;
+	unsigned int i, num = ARRAY_SIZE(users);
+
+	for (i = 0; i < num; i++)
+		KUNIT_ASSERT_EQ(test, 0,
+				arm_smmu_s2_user_add(s->parent, &s->dev->master,
+						     &users[i]));
+	KUNIT_EXPECT_EQ(test, -ENOSPC,
+			arm_smmu_s2_user_add(s->parent, &s->dev->master,
+					     &none));
+	KUNIT_EXPECT_EQ(test, -ENOSPC, attach_plain(test, s->dev));
+	KUNIT_EXPECT_EQ(test, list_count_nodes(&s->parent->nest->users), num);
+
+	/* The first of the others to need the nest parent's pays for it */
+	other = arm_smmu_fake_add_dev(test, s->fake, OTHER_SID);
+	KUNIT_EXPECT_EQ(test, 0, attach_plain(test, other));
+	KUNIT_EXPECT_EQ(test, other->master.num_vmids, 1);
+	KUNIT_EXPECT_EQ(test, 0, attach_plain(test, s->dev));
+	KUNIT_EXPECT_EQ(test, s->dev->master.num_vmids, num);
+	forget_masters(test);
+
+	arm_smmu_s2_user_remove(s->parent, &users[3]);
+	KUNIT_EXPECT_EQ(test, 0,
+			arm_smmu_s2_user_add(s->parent, &s->dev->master,
+					     &users[3]));
+	KUNIT_EXPECT_EQ(test, -ENOSPC,
+			arm_smmu_s2_user_add(s->parent, &s->dev->master,
+					     &none));
+
+	/* The device is removed. What it paid for lives on without it. */
+	arm_smmu_s2_user_remove(s->parent, &users[0]);
+	arm_smmu_master_forget_vmids(&s->dev->master);
+	memset(&s->dev->master, POISON_FREE, sizeof(s->dev->master));
+	for (i = 1; i < num; i++)
+		arm_smmu_s2_user_remove(s->parent, &users[i]);
+	free_all(test);
+	KUNIT_EXPECT_EQ(test, other->master.num_vmids, 0);
+}
+
+/*
+ * The nest parent's own VMID
+ */
+
+static u16 ste_vmid(struct setup *s, u32 sid)
+{
+	return le64_to_cpu(s->strtab[sid].data[2]) & 0xffff;
+}
+
+/* It is there from the first attach to the nest parent until that is freed */
+static void s2_test_own_vmid(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	struct arm_smmu_fake_dev *other;
+	struct arm_smmu_s2_user user;
+	struct arm_smmu_domain *second;
+	u16 vmid;
+
+	KUNIT_EXPECT_EQ(test, s->parent->s2_cfg.vmid, 0);
+	KUNIT_EXPECT_TRUE(test, ida_is_empty(&s->fake->smmu.vmid_map));
+
+	KUNIT_ASSERT_EQ(test, 0, attach_plain(test, s->dev));
+	vmid = s->parent->s2_cfg.vmid;
+	KUNIT_EXPECT_NE(test, vmid, 0);
+	KUNIT_EXPECT_EQ(test, ste_vmid(s, SID), vmid);
+	KUNIT_EXPECT_FALSE(test, arm_smmu_fake_vmid_free(s->fake, vmid));
+	KUNIT_EXPECT_TRUE(test, on_list(s->parent, &s->parent->nest->plain));
+
+	/* All devices share it, a guest does not */
+	other = arm_smmu_fake_add_dev(test, s->fake, OTHER_SID);
+	KUNIT_ASSERT_EQ(test, 0, attach_plain(test, other));
+	KUNIT_EXPECT_EQ(test, ste_vmid(s, OTHER_SID), vmid);
+	KUNIT_EXPECT_EQ(test, list_count_nodes(&s->parent->nest->users), 1);
+	KUNIT_ASSERT_EQ(test, 0, add_user(test, &user));
+	KUNIT_EXPECT_NE(test, user.vmid, vmid);
+	arm_smmu_s2_user_remove(s->parent, &user);
+
+	/* Nor does another nest parent */
+	second = make_domain(test, IOMMU_HWPT_ALLOC_NEST_PARENT);
+	KUNIT_ASSERT_EQ(test, 0,
+			second->domain.ops->attach_dev(&second->domain,
+						       &other->dev));
+	KUNIT_EXPECT_NE(test, ste_vmid(s, OTHER_SID), vmid);
+	KUNIT_EXPECT_EQ(test, ste_vmid(s, OTHER_SID), second->s2_cfg.vmid);
+	list_splice_init(&second->devices, &s->parent->devices);
+	free_domain(second);
+
+	/* The next owner of the VMID must not find anything */
+	forget_masters(test);
+	arm_smmu_fake_forget(s->fake);
+	free_domain(s->parent);
+	KUNIT_EXPECT_EQ(test, s->fake->num, 1);
+	KUNIT_EXPECT_EQ(test, s->fake->log[0].cmd[0],
+			OP_S12_VMALL | (u64)vmid << 32);
+	KUNIT_EXPECT_TRUE(test, s->fake->log[0].synced);
+	KUNIT_EXPECT_TRUE(test, ida_is_empty(&s->fake->smmu.vmid_map));
+}
+
+struct ste_change {
+	__le64 *ste;
+	unsigned int aborts;
+	unsigned int invalid;
+};
+
+/* Called before the SMMU may look at the STE again */
+static int on_ste_change(struct arm_smmu_fake *fake, u64 *cmds, int n)
+{
+	struct ste_change *c = fake->priv;
+	u64 word0 = le64_to_cpu(c->ste[0]);
+
+	if ((cmds[0] & 0xff) == OP_CFGI_STE) {
+		/* V; Config */
+		c->invalid += !(word0 & 1);
+		c->aborts += (word0 & 0xf) == 1;
+	}
+	return 0;
+}
+
+/*
+ * Another VMID and other tables are two words of the STE. In between the device's
+ * accesses abort, but none becomes an event.
+ */
+static void s2_test_disruptive_change(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	struct ste_change change = { .ste = s->strtab[SID].data };
+	struct arm_smmu_domain *second;
+
+	KUNIT_ASSERT_EQ(test, 0, attach_plain(test, s->dev));
+	second = make_domain(test, IOMMU_HWPT_ALLOC_NEST_PARENT);
+	s->fake->on_issue = on_ste_change;
+	s->fake->priv = &change;
+	KUNIT_ASSERT_EQ(test, 0,
+			second->domain.ops->attach_dev(&second->domain,
+						       &s->dev->dev));
+	s->fake->on_issue = NULL;
+	KUNIT_EXPECT_GT(test, change.aborts, 0);
+	KUNIT_EXPECT_EQ(test, change.invalid, 0);
+
+	list_splice_init(&second->devices, &s->parent->devices);
+	free_domain(second);
+	forget_masters(test);
+	free_all(test);
+}
+
+/* Without one left the attach fails and changes nothing, and can be repeated */
+static void s2_test_own_vmid_none_left(struct kunit *test)
+{
+	struct arm_smmu_s2_user *users;
+	struct setup *s = test->priv;
+	unsigned int i;
+
+	users = kunit_kcalloc(test, 255, sizeof(*users), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, users);
+	s->payer = arm_smmu_fake_add_dev(test, s->fake, OTHER_SID);
+	for (i = 0; i < 255; i++)
+		KUNIT_ASSERT_EQ(test, 0, add_user(test, &users[i]));
+	arm_smmu_fake_forget(s->fake);
+	KUNIT_EXPECT_EQ(test, -ENOSPC, attach_plain(test, s->dev));
+	KUNIT_EXPECT_EQ(test, s->fake->num, 0);
+	KUNIT_EXPECT_EQ(test, s->parent->s2_cfg.vmid, 0);
+	KUNIT_EXPECT_EQ(test, s->dev->master.num_vmids, 0);
+	KUNIT_EXPECT_TRUE(test, list_empty(&s->parent->devices));
+	KUNIT_EXPECT_EQ(test, le64_to_cpu(s->strtab[SID].data[0]), 0);
+
+	arm_smmu_s2_user_remove(s->parent, &users[7]);
+	KUNIT_EXPECT_EQ(test, 0, attach_plain(test, s->dev));
+	KUNIT_EXPECT_EQ(test, s->parent->s2_cfg.vmid, users[7].vmid);
+
+	for (i = 0; i < 255; i++)
+		if (i != 7)
+			arm_smmu_s2_user_remove(s->parent, &users[i]);
+	forget_masters(test);
+	free_domain(s->parent);
+	KUNIT_EXPECT_TRUE(test, ida_is_empty(&s->fake->smmu.vmid_map));
 }
 
 /*
@@ -320,11 +600,13 @@ static void expect_reaches_all(struct kunit *test,
 	for (i = 0; i < fake->num; i++)
 		if (cmd_op(&fake->log[i]) == OP_S2_IPA)
 			last_ipa = i;
-	KUNIT_EXPECT_LT(test, last_ipa, first_nh);
-	if (!num)
+	if (num)
+		KUNIT_EXPECT_LT(test, last_ipa, first_nh);
+	else
 		KUNIT_EXPECT_EQ(test, first_nh, fake->num);
 
-	expect_ipa(test, s->parent->s2_cfg.vmid, change, first_nh);
+	if (s->parent->s2_cfg.vmid)
+		expect_ipa(test, s->parent->s2_cfg.vmid, change, first_nh);
 	for (i = 0; i < num; i++) {
 		expect_ipa(test, users[i].vmid, change, first_nh);
 
@@ -415,13 +697,16 @@ static void s2_test_unmap(struct kunit *test)
 	if (c->ril)
 		s->fake->smmu.features |= ARM_SMMU_FEAT_RANGE_INV;
 
-	/* Nobody else yet */
+	/* No STE points to the tables, so nothing can be cached of them */
+	unmap_pages(test, users, 0, c->iova, c->count, c->block);
+	KUNIT_EXPECT_EQ(test, s->fake->num, 0);
+
+	/* A device without stage 1 */
+	KUNIT_ASSERT_EQ(test, 0, attach_plain(test, s->dev));
 	unmap_pages(test, users, 0, c->iova, c->count, c->block);
 
 	for (i = 0; i < ARRAY_SIZE(users); i++)
-		KUNIT_ASSERT_EQ(test, 0,
-				arm_smmu_s2_user_add(s->parent, &s->fake->smmu,
-						     &users[i]));
+		KUNIT_ASSERT_EQ(test, 0, add_user(test, &users[i]));
 	unmap_pages(test, users, 3, c->iova, c->count, c->block);
 
 	/* One has gone */
@@ -434,6 +719,7 @@ static void s2_test_unmap(struct kunit *test)
 
 	arm_smmu_s2_user_remove(s->parent, &users[1]);
 	arm_smmu_s2_user_remove(s->parent, &users[0]);
+	forget_masters(test);
 	free_all(test);
 }
 
@@ -444,10 +730,9 @@ static void s2_test_flush_all(struct kunit *test)
 	struct iommu_domain *domain = &s->parent->domain;
 	unsigned int i, at;
 
+	KUNIT_ASSERT_EQ(test, 0, attach_plain(test, s->dev));
 	for (i = 0; i < ARRAY_SIZE(users); i++)
-		KUNIT_ASSERT_EQ(test, 0,
-				arm_smmu_s2_user_add(s->parent, &s->fake->smmu,
-						     &users[i]));
+		KUNIT_ASSERT_EQ(test, 0, add_user(test, &users[i]));
 	arm_smmu_fake_forget(s->fake);
 	domain->ops->flush_iotlb_all(domain);
 
@@ -462,6 +747,7 @@ static void s2_test_flush_all(struct kunit *test)
 
 	for (i = 0; i < ARRAY_SIZE(users); i++)
 		arm_smmu_s2_user_remove(s->parent, &users[i]);
+	forget_masters(test);
 	free_all(test);
 }
 
@@ -492,9 +778,7 @@ static void s2_test_atc(struct kunit *test)
 	atomic_set(&s->parent->nr_ats_masters, 2);
 
 	for (i = 0; i < ARRAY_SIZE(users); i++)
-		KUNIT_ASSERT_EQ(test, 0,
-				arm_smmu_s2_user_add(s->parent, &s->fake->smmu,
-						     &users[i]));
+		KUNIT_ASSERT_EQ(test, 0, add_user(test, &users[i]));
 	unmap_pages(test, users, 2, 0x12340000, 16, false);
 
 	/* ATC commands are last: the TLBs can't refill an ATC any more */
@@ -546,7 +830,6 @@ static void s2_test_alloc(struct kunit *test)
 	domain = make_domain(test, IOMMU_HWPT_ALLOC_NEST_PARENT);
 	quirks = io_pgtable_ops_to_pgtable(domain->pgtbl_ops)->cfg.quirks;
 	KUNIT_EXPECT_FALSE(test, quirks & IO_PGTABLE_QUIRK_ARM_S2FWB);
-	KUNIT_EXPECT_NE(test, domain->s2_cfg.vmid, s->parent->s2_cfg.vmid);
 	free_domain(domain);
 
 	/* An ordinary one stays what it was */
@@ -570,34 +853,20 @@ static void s2_test_alloc(struct kunit *test)
 	free_all(test);
 }
 
-static void s2_test_alloc_no_vmid(struct kunit *test)
-{
-	struct setup *s = test->priv;
-	struct arm_smmu_s2_user *users;
-	unsigned int i;
-
-	users = kunit_kcalloc(test, 254, sizeof(*users), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, users);
-	for (i = 0; i < 254; i++)
-		KUNIT_ASSERT_EQ(test, 0,
-				arm_smmu_s2_user_add(s->parent, &s->fake->smmu,
-						     &users[i]));
-	KUNIT_EXPECT_EQ(test, -ENOSPC,
-			try_alloc(s, IOMMU_HWPT_ALLOC_NEST_PARENT, NULL));
-	for (i = 0; i < 254; i++)
-		arm_smmu_s2_user_remove(s->parent, &users[i]);
-	free_all(test);
-}
-
 static struct kunit_case s2_test_cases[] = {
 	KUNIT_CASE(s2_test_vmids),
 	KUNIT_CASE(s2_test_wide_vmids),
 	KUNIT_CASE(s2_test_remove_order),
+	KUNIT_CASE(s2_test_remove_timeout),
+	KUNIT_CASE(s2_test_free_timeout),
+	KUNIT_CASE(s2_test_share),
+	KUNIT_CASE(s2_test_own_vmid),
+	KUNIT_CASE(s2_test_own_vmid_none_left),
+	KUNIT_CASE(s2_test_disruptive_change),
 	KUNIT_CASE_PARAM(s2_test_unmap, range_case_gen_params),
 	KUNIT_CASE(s2_test_flush_all),
 	KUNIT_CASE(s2_test_atc),
 	KUNIT_CASE(s2_test_alloc),
-	KUNIT_CASE(s2_test_alloc_no_vmid),
 	{},
 };
 

@@ -10,37 +10,56 @@
 
 #include "arm-smmu-v3.h"
 
+/*
+ * The most VMIDs that one device can make its users hold. A VM needs one for its
+ * vIOMMU and one for the nest parent; a VMM that replaces both at once needs four.
+ */
+#define ARM_SMMU_MASTER_MAX_VMIDS	8
+
 /**
  * struct arm_smmu_s2_user - A VMID under which stage 2 tables are in use
  * @node: Entry in arm_smmu_nest_parent::users
  * @smmu: SMMU whose TLB holds entries of @vmid
  * @vmid: VMID, unique on @smmu
+ * @stage1: A guest's stage 1 can be on top
+ * @payer: Device whose share of VMIDs @vmid counts against; NULL once it is gone
+ * @payer_node: Entry in arm_smmu_master::vmids
  */
 struct arm_smmu_s2_user {
 	struct list_head		node;
 	struct arm_smmu_device		*smmu;
 	u16				vmid;
+	bool				stage1;
+	struct arm_smmu_master		*payer;
+	struct list_head		payer_node;
 };
 
 /**
  * struct arm_smmu_nest_parent - What a change of stage 2 tables must reach
  * @lock: Protects @users
- * @users: All struct arm_smmu_s2_user besides the domain's own VMID. Each has
- *         guests' stage 1 on top.
+ * @users: All struct arm_smmu_s2_user of the nest parent
+ * @plain: The entry for devices that use stage 2 alone. It is on @users from the
+ *         first such attach until the domain is freed. arm_smmu_s2_cfg::vmid of
+ *         the domain is its VMID, 0 before.
  */
 struct arm_smmu_nest_parent {
 	struct rw_semaphore		lock;
 	struct list_head		users;
+	struct arm_smmu_s2_user		plain;
 };
 
 #ifdef CONFIG_ARM_SMMU_V3_IOMMUFD
 int arm_smmu_nest_parent_init(struct arm_smmu_domain *smmu_domain,
 			      struct arm_smmu_device *smmu, u32 flags);
+int arm_smmu_nest_parent_get_vmid(struct arm_smmu_domain *smmu_domain,
+				  struct arm_smmu_master *master);
+void arm_smmu_nest_parent_put_vmid(struct arm_smmu_domain *smmu_domain);
 int arm_smmu_s2_user_add(struct arm_smmu_domain *parent,
-			 struct arm_smmu_device *smmu,
+			 struct arm_smmu_master *master,
 			 struct arm_smmu_s2_user *user);
 void arm_smmu_s2_user_remove(struct arm_smmu_domain *parent,
 			     struct arm_smmu_s2_user *user);
+void arm_smmu_master_forget_vmids(struct arm_smmu_master *master);
 void arm_smmu_nest_parent_inv_range(struct arm_smmu_domain *smmu_domain,
 				    unsigned long iova, size_t size,
 				    size_t granule, bool leaf);
@@ -51,6 +70,22 @@ static inline int arm_smmu_nest_parent_init(struct arm_smmu_domain *smmu_domain,
 					    u32 flags)
 {
 	return -EOPNOTSUPP;
+}
+
+static inline int
+arm_smmu_nest_parent_get_vmid(struct arm_smmu_domain *smmu_domain,
+			      struct arm_smmu_master *master)
+{
+	return 0;
+}
+
+static inline void
+arm_smmu_nest_parent_put_vmid(struct arm_smmu_domain *smmu_domain)
+{
+}
+
+static inline void arm_smmu_master_forget_vmids(struct arm_smmu_master *master)
+{
 }
 
 static inline void

@@ -22,6 +22,7 @@ MODULE_PARM_DESC(seed, "Seed of the random commands, 0 for a new one");
 enum spec_need {
 	ALWAYS,
 	RIL,
+	RIL_AND_DS,
 	SUBSTREAMS,
 	/* As many bits of the field as the SMMU has */
 	SSID_WIDTH,
@@ -36,7 +37,7 @@ struct spec_field {
 
 struct spec_op {
 	u8 opcode;
-	struct spec_field field[9];
+	struct spec_field field[10];
 };
 
 #define NO_MORE { .first = 0xff }
@@ -51,17 +52,18 @@ static const struct spec_op spec[] = {
 	/* CMD_TLBI_NH_ASID: VMID, ASID */
 	{ 0x11, { { 32, 47 }, { 48, 63, ASID_WIDTH }, NO_MORE } },
 	/* CMD_TLBI_NH_VA: NUM, SCALE, VMID, ASID, Leaf, TTL, TG, Address */
-	{ 0x12, { { 12, 16, RIL }, { 20, 24, RIL }, { 32, 47 },
-		  { 48, 63, ASID_WIDTH }, { 64, 64 }, { 72, 73, RIL },
-		  { 74, 75, RIL }, { 76, 127 }, NO_MORE } },
-	/* CMD_TLBI_NH_VAA: NUM, SCALE, VMID, Leaf, TTL, TG, Address */
-	{ 0x13, { { 12, 16, RIL }, { 20, 24, RIL }, { 32, 47 }, { 64, 64 },
+	{ 0x12, { { 12, 16, RIL }, { 20, 24, RIL }, { 25, 25, RIL_AND_DS },
+		  { 32, 47 }, { 48, 63, ASID_WIDTH }, { 64, 64 },
 		  { 72, 73, RIL }, { 74, 75, RIL }, { 76, 127 }, NO_MORE } },
+	/* CMD_TLBI_NH_VAA: NUM, SCALE, VMID, Leaf, TTL, TG, Address */
+	{ 0x13, { { 12, 16, RIL }, { 20, 24, RIL }, { 25, 25, RIL_AND_DS },
+		  { 32, 47 }, { 64, 64 }, { 72, 73, RIL }, { 74, 75, RIL },
+		  { 76, 127 }, NO_MORE } },
 	/* CMD_TLBI_NSNH_ALL */
 	{ 0x30, { NO_MORE } },
 	/* CMD_ATC_INV: Global, SSV, SubstreamID, StreamID, Size, Address */
 	{ 0x40, { { 9, 9, SUBSTREAMS }, { 11, 11, SUBSTREAMS },
-		  { 12, 31, SSID_WIDTH }, { 32, 63 }, { 64, 69 }, { 76, 127 },
+		  { 12, 31, SUBSTREAMS }, { 32, 63 }, { 64, 69 }, { 76, 127 },
 		  NO_MORE } },
 };
 
@@ -78,6 +80,8 @@ static bool spec_has_bit(const struct arm_smmu_vcmd_caps *caps,
 	switch (field->need) {
 	case RIL:
 		return caps->ril;
+	case RIL_AND_DS:
+		return caps->ril && caps->ds;
 	case SUBSTREAMS:
 		return caps->ssid_bits;
 	case SSID_WIDTH:
@@ -118,7 +122,9 @@ static bool spec_passes(const struct spec_set *set, u64 lo, u64 hi)
 {
 	static const unsigned long granule[] = { 0, SZ_4K, SZ_16K, SZ_64K };
 	u32 num = (lo >> 12) & 31;
-	u32 scale = (lo >> 20) & 31;
+	u32 scale = (lo >> 20) & 63;
+	u32 ssid = (lo >> 12) & 0xfffff;
+	bool ssv = (lo >> 11) & 1;
 	u32 ttl = (hi >> 8) & 3;
 	u32 tg = (hi >> 10) & 3;
 	u8 op = lo & 0xff;
@@ -127,8 +133,10 @@ static bool spec_passes(const struct spec_set *set, u64 lo, u64 hi)
 	    hi & ~set->mask[op][1])
 		return false;
 
+	/* IHI0070 4.5.1: SubstreamID and Global mean nothing if SSV is 0 */
 	if (op == 0x40)
-		return (hi & 0x3f) <= 52;
+		return (hi & 0x3f) <= 52 &&
+		       (!ssv || ssid < 1U << set->caps->ssid_bits);
 	if (op != 0x12 && op != 0x13)
 		return true;
 
@@ -138,6 +146,9 @@ static bool spec_passes(const struct spec_set *set, u64 lo, u64 hi)
 	if (!(set->caps->pgsize_bitmap & granule[tg]))
 		return false;
 	if (!num && !scale && !ttl)
+		return false;
+	/* 2^39 pages of 4 KiB: two of them are all that 52 bits address */
+	if (scale > 39)
 		return false;
 	return tg != 2 || ttl != 1 || set->caps->ds;
 }
@@ -169,6 +180,8 @@ static bool check(struct kunit *test, const struct spec_set *set,
 			break;
 		case 0x40:
 			stream = ARM_SMMU_VCMD_ATC;
+			if (!(lo & 0x800))
+				want = lo & ~0xfffff200ULL;
 			break;
 		case 0x30:
 			want = 0x10 | (u64)vmid << 32;
@@ -210,8 +223,11 @@ static void background(const struct spec_set *set, u8 op, bool full, u64 *cmd)
 		cmd[0] |= set->mask[op][0];
 		cmd[1] |= set->mask[op][1];
 	}
-	if (op == 0x40 && full)
+	if (op == 0x40 && full) {
 		cmd[1] = (cmd[1] & ~0x3fULL) | 52;
+		cmd[0] &= ~0xfffff000ULL |
+			  ((1ULL << set->caps->ssid_bits) - 1) << 12;
+	}
 	if ((op == 0x12 || op == 0x13) && set->caps->ril) {
 		u64 tg = set->caps->pgsize_bitmap & SZ_4K  ? 1 :
 			 set->caps->pgsize_bitmap & SZ_16K ? 2 : 3;
@@ -219,6 +235,8 @@ static void background(const struct spec_set *set, u8 op, bool full, u64 *cmd)
 		cmd[1] = (cmd[1] & ~0xf00ULL) | tg << 10;
 		cmd[1] |= full ? 3 << 8 : 0;
 		cmd[0] |= 1 << 12;
+		if (full && set->caps->ds)
+			cmd[0] = (cmd[0] & ~0x3f00000ULL) | 39ULL << 20;
 	}
 }
 
@@ -234,7 +252,8 @@ struct caps_case {
 /*
  * Bits that are a command of their own: CD 1 + 32 + SSID, CD_ALL 32, NH_ALL 16,
  * NH_ASID 16 + ASID, NH_VA 16 + ASID + 1 + 52, NH_VAA 16 + 1 + 52, ATC_INV 32 + 6 +
- * 52 and with substreams 2 + SSID. None of NUM, SCALE, TTL, TG makes sense alone.
+ * 52 and with substreams 2 + 20, because an SSID of any width is ignored without
+ * SSV. None of NUM, SCALE, TTL, TG makes sense alone.
  */
 static const struct caps_case caps_cases[] = {
 	{ "everything",
@@ -244,9 +263,9 @@ static const struct caps_case caps_cases[] = {
 	{ "no substreams",
 	  { ALL_GRANULES, 16, 0, true, true, true }, 399 - 42 },
 	{ "10-bit SSIDs",
-	  { ALL_GRANULES, 16, 10, true, true, true }, 399 - 20 },
+	  { ALL_GRANULES, 16, 10, true, true, true }, 399 - 10 },
 	{ "1-bit SSIDs",
-	  { ALL_GRANULES, 16, 1, true, true, true }, 399 - 38 },
+	  { ALL_GRANULES, 16, 1, true, true, true }, 399 - 19 },
 	{ "no RIL",
 	  { ALL_GRANULES, 16, 20, false, true, true }, 399 },
 	{ "no DS",
@@ -345,10 +364,10 @@ static void vcmd_test_ranges(struct kunit *test)
 		struct arm_smmu_vcmd_rules *rules = make_rules(test, &caps);
 		struct spec_set *set = spec_make(test, &caps);
 
-		for (i = 0; i < 4 * 32 * 32 * 4; i++) {
+		for (i = 0; i < 4 * 32 * 64 * 4; i++) {
 			u64 num = i % 32;
-			u64 scale = i / 32 % 32;
-			u64 hi = (u64)(i / 1024) << 8;
+			u64 scale = i / 32 % 64;
+			u64 hi = (u64)(i / 2048) << 8;
 			u64 lo = num << 12 | scale << 20;
 
 			if (!check(test, set, rules, lo | 0x12, hi, 7) ||
@@ -359,6 +378,92 @@ static void vcmd_test_ranges(struct kunit *test)
 		kunit_kfree(test, rules);
 		kunit_kfree(test, set);
 		cond_resched();
+	}
+}
+
+/* A range of (NUM + 1) << SCALE granules; SCALE has six bits with DS */
+static void vcmd_test_scale(struct kunit *test)
+{
+	static const struct {
+		u64 lo;
+		bool without_ds, with_ds;
+	} cmds[] = {
+		/* SCALE 31 ends below bit 25, 32 is bit 25 alone */
+		{ 0x0000000001f00012ULL, true, true },
+		{ 0x0000000002000012ULL, false, true },
+		{ 0x0000000002000013ULL, false, true },
+		/* All of 52 bits in 4 KiB granules: NUM 31, SCALE 35 */
+		{ 0x000000000231f012ULL, false, true },
+		/* SCALE 39, 40 and 63 */
+		{ 0x0000000002700012ULL, false, true },
+		{ 0x0000000002800012ULL, false, false },
+		{ 0x0000000003f00012ULL, false, false },
+		/* Bit 26 is nobody's */
+		{ 0x0000000004100012ULL, false, false },
+	};
+	unsigned int i, ds;
+
+	for (ds = 0; ds < 2; ds++) {
+		struct arm_smmu_vcmd_caps caps = {
+			ALL_GRANULES, 16, 0, true, ds, false
+		};
+		struct arm_smmu_vcmd_rules *rules = make_rules(test, &caps);
+
+		for (i = 0; i < ARRAY_SIZE(cmds); i++) {
+			/* TG 4 KiB */
+			u64 cmd[2] = { cmds[i].lo, 1 << 10 };
+			bool pass = ds ? cmds[i].with_ds : cmds[i].without_ds;
+
+			KUNIT_EXPECT_EQ_MSG(test, pass,
+					    !!arm_smmu_vcmd_translate(rules, cmd,
+								      0),
+					    "%llx with DS %u", cmds[i].lo, ds);
+		}
+	}
+}
+
+/* SSV decides whether SubstreamID and Global mean anything */
+static void vcmd_test_ssv(struct kunit *test)
+{
+	struct arm_smmu_vcmd_caps caps = { ALL_GRANULES, 16, 4, 1, 1, 1 };
+	struct arm_smmu_vcmd_rules *rules = make_rules(test, &caps);
+	static const struct {
+		u64 lo, want;
+	} cmds[] = {
+		/* SSV 0: the rest is cleared, however wide it is */
+		{ 0x40, 0x40 },
+		{ 0x240, 0x40 },
+		{ 0xfffff040, 0x40 },
+		{ 0x12345678fffff240, 0x1234567800000040 },
+		/* SSV 1: it has to fit into 4 bits, and stays */
+		{ 0x840, 0x840 },
+		{ 0xf840, 0xf840 },
+		{ 0xfa40, 0xfa40 },
+		{ 0x10840, 0 },
+		{ 0x80000840, 0 },
+		{ 0x10a40, 0 },
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(cmds); i++) {
+		u64 cmd[2] = { cmds[i].lo, 0 };
+
+		KUNIT_EXPECT_EQ_MSG(test, !!cmds[i].want,
+				    !!arm_smmu_vcmd_translate(rules, cmd, 1),
+				    "%llx", cmds[i].lo);
+		if (cmds[i].want)
+			KUNIT_EXPECT_EQ(test, cmd[0], cmds[i].want);
+	}
+
+	/* The same question about a device, which may have less than its SMMU */
+	for (i = 0; i <= 4; i++) {
+		u64 last[2] = { 0x840 | ((1ULL << i) - 1) << 12, 0 };
+		u64 next[2] = { 0x840 | 1ULL << (i + 12), 0 };
+		u64 none[2] = { 0x40, 0 };
+
+		KUNIT_EXPECT_EQ(test, i > 0, arm_smmu_vcmd_ssid_fits(last, i));
+		KUNIT_EXPECT_FALSE(test, arm_smmu_vcmd_ssid_fits(next, i));
+		KUNIT_EXPECT_TRUE(test, arm_smmu_vcmd_ssid_fits(none, i));
 	}
 }
 
@@ -459,7 +564,7 @@ static void vcmd_test_random(struct kunit *test)
 		if (how & 0x40000000)
 			hi &= ~0xf00ULL;
 		if (how & 0x80000000)
-			lo &= ~0x1f1f000ULL;
+			lo &= ~0x3f1f000ULL;
 		lo = (lo & ~0xffULL) | op;
 		if (!check(test, set, rules, lo, hi,
 			   prandom_u32_state(&rnd)))
@@ -474,6 +579,8 @@ static void vcmd_test_random(struct kunit *test)
 static struct kunit_case vcmd_test_cases[] = {
 	KUNIT_CASE_PARAM(vcmd_test_every_bit, caps_case_gen_params),
 	KUNIT_CASE(vcmd_test_ranges),
+	KUNIT_CASE(vcmd_test_scale),
+	KUNIT_CASE(vcmd_test_ssv),
 	KUNIT_CASE(vcmd_test_atc_size),
 	KUNIT_CASE(vcmd_test_vmid),
 	KUNIT_CASE(vcmd_test_sid),

@@ -21,7 +21,16 @@ struct arm_smmu_vcmd_op {
 	u64 fields[CMDQ_ENT_DWORDS];
 };
 
-#define TLBI_0_RANGE	(CMDQ_TLBI_0_NUM | CMDQ_TLBI_0_SCALE)
+/*
+ * IHI0070 4.4.1.1: five bits of SCALE reach 48-bit addresses with 4 KiB granules.
+ * SMMU_IDR5.DS brings 52-bit addresses, and a sixth bit. The host itself uses five.
+ */
+#define TLBI_0_SCALE_DS	BIT_ULL(25)
+#define TLBI_0_SCALE	(CMDQ_TLBI_0_SCALE | TLBI_0_SCALE_DS)
+/* 2^39 granules of 4 KiB are half of a 52-bit address space */
+#define TLBI_SCALE_MAX	39
+
+#define TLBI_0_RANGE	(CMDQ_TLBI_0_NUM | TLBI_0_SCALE)
 #define TLBI_1_RANGE	(CMDQ_TLBI_1_TTL | CMDQ_TLBI_1_TG)
 
 /* IHI0070 4.3 (CFGI), 4.4 (TLBI), 4.5 (ATC_INV). SSec is never allowed. */
@@ -87,6 +96,7 @@ void arm_smmu_vcmd_init_rules(struct arm_smmu_vcmd_rules *rules,
 
 	memset(rules, 0, sizeof(*rules));
 	rules->pgsize_bitmap = caps->pgsize_bitmap;
+	rules->ssid_bits = caps->ssid_bits;
 	rules->ds = caps->ds;
 
 	for (i = 0; i < ARRAY_SIZE(arm_smmu_vcmd_ops); i++) {
@@ -101,8 +111,8 @@ void arm_smmu_vcmd_init_rules(struct arm_smmu_vcmd_rules *rules,
 			if (!caps->ats)
 				continue;
 			if (!caps->ssid_bits)
-				missing[0] |= CMDQ_0_SSV | CMDQ_ATC_0_GLOBAL;
-			missing[0] |= CMDQ_ATC_0_SSID & ~ssid;
+				missing[0] |= CMDQ_0_SSV | CMDQ_ATC_0_GLOBAL |
+					      CMDQ_ATC_0_SSID;
 			special[0] = CMDQ_0_OP;
 			break;
 		case ARM_SMMU_VCMD_SID:
@@ -119,6 +129,8 @@ void arm_smmu_vcmd_init_rules(struct arm_smmu_vcmd_rules *rules,
 				missing[0] |= TLBI_0_RANGE;
 				missing[1] |= TLBI_1_RANGE;
 			}
+			if (!caps->ds)
+				missing[0] |= TLBI_0_SCALE_DS;
 			fallthrough;
 		case ARM_SMMU_VCMD_VMID:
 			missing[0] |= CMDQ_TLBI_0_ASID &
@@ -139,13 +151,17 @@ EXPORT_SYMBOL_IF_KUNIT(arm_smmu_vcmd_init_rules);
 /*
  * IHI0070 4.4.1.1: TG 0 means that there is neither a range nor a level hint.
  * With TG, a NUM, SCALE and TTL of 0 together are reserved, and so is a TTL of 1
- * with 16 KiB granules where level 1 has no blocks.
+ * with 16 KiB granules where level 1 has no blocks. No address space needs a SCALE
+ * above TLBI_SCALE_MAX, so do not find out what an SMMU makes of one.
  */
 static bool arm_smmu_vcmd_range_ok(const struct arm_smmu_vcmd_rules *rules,
 				   const u64 *cmd)
 {
 	u64 range = cmd[0] & TLBI_0_RANGE;
 	u64 ttl = FIELD_GET(CMDQ_TLBI_1_TTL, cmd[1]);
+
+	if (FIELD_GET(TLBI_0_SCALE, cmd[0]) > TLBI_SCALE_MAX)
+		return false;
 
 	switch (FIELD_GET(CMDQ_TLBI_1_TG, cmd[1])) {
 	case 0:
@@ -181,6 +197,11 @@ arm_smmu_vcmd_translate_any(const struct arm_smmu_vcmd_rules *rules, u64 *cmd,
 		break;
 	case ARM_SMMU_VCMD_ATC:
 		if (FIELD_GET(CMDQ_ATC_1_SIZE, cmd[1]) > ATC_INV_SIZE_ALL)
+			return ARM_SMMU_VCMD_REFUSED;
+		/* The SMMU ignores both if SSV is 0 (IHI0070 4.5.1) */
+		if (!(cmd[0] & CMDQ_0_SSV))
+			cmd[0] &= ~(CMDQ_ATC_0_SSID | CMDQ_ATC_0_GLOBAL);
+		if (!arm_smmu_vcmd_ssid_fits(cmd, rules->ssid_bits))
 			return ARM_SMMU_VCMD_REFUSED;
 		return rule->kind;
 	case ARM_SMMU_VCMD_VMID:

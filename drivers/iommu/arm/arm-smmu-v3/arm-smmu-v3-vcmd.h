@@ -67,6 +67,7 @@ struct arm_smmu_vcmd_rule {
  * @index: Index into @rule by opcode
  * @rule: The first one is for all opcodes that a guest must not use
  * @pgsize_bitmap: As in &struct arm_smmu_vcmd_caps
+ * @ssid_bits: As in &struct arm_smmu_vcmd_caps
  * @ds: As in &struct arm_smmu_vcmd_caps
  */
 struct arm_smmu_vcmd_rules {
@@ -74,6 +75,7 @@ struct arm_smmu_vcmd_rules {
 	u8 index[CMDQ_0_OP + 1];
 	struct arm_smmu_vcmd_rule rule[1 + ARM_SMMU_VCMD_OPCODES];
 	unsigned long pgsize_bitmap;
+	u8 ssid_bits;
 	bool ds;
 };
 
@@ -137,6 +139,22 @@ static inline u32 arm_smmu_vcmd_sid(const u64 *cmd)
 static inline void arm_smmu_vcmd_set_sid(u64 *cmd, u32 sid)
 {
 	u64p_replace_bits(&cmd[0], sid, CMDQ_CFGI_0_SID);
+}
+
+/**
+ * arm_smmu_vcmd_ssid_fits - Check the substream of an ATC_INV
+ * @cmd: The ATC_INV
+ * @ssid_bits: Width of the SubstreamIDs of the SMMU or of the device, 0 if it has
+ *             none
+ *
+ * Return: false if the command names a substream that does not exist.
+ */
+static inline bool arm_smmu_vcmd_ssid_fits(const u64 *cmd,
+					   unsigned int ssid_bits)
+{
+	if (!(cmd[0] & CMDQ_0_SSV))
+		return true;
+	return ssid_bits && !(FIELD_GET(CMDQ_ATC_0_SSID, cmd[0]) >> ssid_bits);
 }
 
 #endif

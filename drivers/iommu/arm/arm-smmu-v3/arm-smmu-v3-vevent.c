@@ -17,6 +17,16 @@
  * The event queue runs behind: a record can wait in it while the device goes to
  * another guest. So the master also carries the number of the first record that
  * belongs to the present owner, and older ones stay with the host.
+ *
+ * That number comes from SMMU_EVENTQ_PROD after the CFGI_STE and CMD_SYNC of the
+ * attach. PROD counts a record only when the record is visible (IHI0070 3.5.2), so
+ * no record that PROD counts by then reaches the new owner. The driver does not
+ * know of a rule that an SMMU has written the records of all accesses that a
+ * CMD_SYNC waited for before the CMD_SYNC completes (IHI0070 4.7.3). An SMMU that
+ * writes such a record later makes an event of the previous owner one of the new
+ * owner. It would tell the new owner an address, and nothing in the record says
+ * which STE was in use. Reading PROD as late as possible, as the last step of the
+ * attach, is all that can be done about it.
  */
 #include <kunit/visibility.h>
 #include <linux/iommufd_veventq.h>
@@ -52,7 +62,9 @@ EXPORT_SYMBOL_IF_KUNIT(arm_smmu_next_event);
  * @vsmmu: The vSMMU, which stays as long as it is set, or NULL for the host
  * @vsid: The device's vSID there
  *
- * With a vSMMU, the STE no longer produces events for a previous owner.
+ * With a vSMMU, the SMMU has completed the change of the STE. If neither @vsmmu nor
+ * @vsid change, events go on being forwarded: the STE stays valid while it changes,
+ * so each event is one that the guest caused.
  *
  * Context: Process context, may sleep; the caller holds arm_smmu_asid_lock.
  */

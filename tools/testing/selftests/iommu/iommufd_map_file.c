@@ -11,6 +11,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -21,6 +22,7 @@
 #include <linux/capability.h>
 #include <linux/falloc.h>
 #include <sys/eventfd.h>
+#include <sys/fanotify.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -34,6 +36,15 @@
 
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+#ifndef MADV_HWPOISON
+#define MADV_HWPOISON 100
 #endif
 
 #define RW (IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE)
@@ -472,6 +483,11 @@ TEST_F(abi, permissions)
 		EXPECT_EQ(0, unmap(self->fd, self->ioas_id, 0, ~0ULL));
 		EXPECT_EQ(self->pins, pins());
 
+		/* Nor while the pages of one that is read-only are pinned */
+		EXPECT_MAP(0, ro, 0, size, 0, RO);
+		EXPECT_EQ(EBUSY, add_seals(file, F_SEAL_WRITE));
+		EXPECT_EQ(0, unmap(self->fd, self->ioas_id, 0, ~0ULL));
+
 		/* One that comes later leaves it alone, and refuses the next */
 		EXPECT_MAP(0, file, 0, size, 0, RW);
 		EXPECT_EQ(0, add_seals(file, F_SEAL_FUTURE_WRITE));
@@ -651,6 +667,363 @@ TEST_F(abi, many)
 	EXPECT_EQ(0, unmap(self->fd, self->ioas_id, 0, ~0ULL));
 	EXPECT_EQ(self->pins, pins());
 	EXPECT_EQ(0, add_seals(self->file, F_SEAL_WRITE));
+}
+
+/* ---- What else has an eye on the file ---- */
+
+/* @size bytes of address space that start at a multiple of HPAGE */
+static char *mmap_aligned(int file, size_t size)
+{
+	char *va, *start;
+
+	va = mmap(NULL, size + HPAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+		  -1, 0);
+	if (va == MAP_FAILED)
+		return va;
+	start = (char *)(((uintptr_t)va + HPAGE - 1) & -HPAGE);
+	return mmap(start, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		    file, 0);
+}
+
+static double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+#define COLLAPSE_SIZE (4 * HPAGE)
+
+struct collapse {
+	char *va;
+	pthread_barrier_t start;
+	atomic_bool stop;
+	/* Of the last call that nothing was in the way of */
+	double takes;
+};
+
+static void *collapse_thread(void *arg)
+{
+	struct collapse *c = arg;
+
+	for (;;) {
+		double start;
+		int rc;
+
+		pthread_barrier_wait(&c->start);
+		if (c->stop)
+			return NULL;
+		start = now();
+		rc = madvise(c->va, COLLAPSE_SIZE, MADV_COLLAPSE);
+		if (!rc)
+			c->takes = now() - start;
+		pthread_barrier_wait(&c->start);
+	}
+}
+
+/*
+ * MADV_COLLAPSE, like khugepaged, copies small pages into a huge one, which takes
+ * their place in the file. A device must not be left on the small ones, so
+ * MAP_FILE starts anywhere in the middle of it. The first page of a huge one is
+ * the first to be looked at and waits longest for its end.
+ */
+TEST_F_TIMEOUT(abi, collapse, 900)
+{
+	const char *env = getenv("COLLAPSE_ROUNDS");
+	unsigned int rounds = env ? atoi(env) : 20, round, i;
+	unsigned int huge = 0, small = 0, seed = 1;
+	struct collapse c = {};
+	pthread_t thread;
+	int file;
+
+	file = memfd_create("collapse", 0);
+	ASSERT_NE(-1, file);
+	ASSERT_EQ(0, ftruncate(file, COLLAPSE_SIZE));
+	ASSERT_EQ(0, write_str(shmem_enabled, "never"));
+	c.va = mmap_aligned(file, COLLAPSE_SIZE);
+	ASSERT_NE(MAP_FAILED, c.va);
+	memset(c.va, 1, COLLAPSE_SIZE);
+	if (madvise(c.va, COLLAPSE_SIZE, MADV_COLLAPSE) && errno == EINVAL)
+		SKIP(return, "no MADV_COLLAPSE");
+	ASSERT_EQ(0, pthread_barrier_init(&c.start, NULL, 2));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, collapse_thread, &c));
+
+	for (round = 0; round != rounds; round++) {
+		size_t step = round % 2 ? HPAGE : COLLAPSE_SIZE;
+		size_t length = round % 2 ? PAGE_SIZE : COLLAPSE_SIZE;
+		const unsigned int num = COLLAPSE_SIZE / step;
+		__u64 iova[COLLAPSE_SIZE / HPAGE];
+		double from, delay;
+		long before;
+		int rc = 0;
+
+		ASSERT_EQ(0, punch_all(file));
+		fill(c.va, COLLAPSE_SIZE);
+		ASSERT_EQ(0, madvise(c.va, COLLAPSE_SIZE, MADV_DONTNEED));
+		before = hugetlb_count("ShmemHugePages");
+		/* The first round only takes the time */
+		delay = c.takes * (rand_r(&seed) % 1000) / 1000;
+		pthread_barrier_wait(&c.start);
+		from = now();
+		while (now() - from < delay)
+			;
+		for (i = 0; round && i != num; i++)
+			rc = rc ?: map_file(self->fd, self->ioas_id, file,
+					    i * step, length, &iova[i], RW);
+		pthread_barrier_wait(&c.start);
+		ASSERT_EQ(0, rc);
+		if (hugetlb_count("ShmemHugePages") - before ==
+		    COLLAPSE_SIZE / 1024)
+			huge++;
+		else
+			small++;
+		if (!round)
+			continue;
+		ASSERT_EQ(self->pins + (long)(num * length / PAGE_SIZE),
+			  pins());
+		for (i = 0; i != num; i++) {
+			ASSERT_EQ(0, check_map(self->fd, self->hwpt_id, iova[i],
+					       length, c.va + i * step)) {
+				TH_LOG("round %u, %u: not what the file has",
+				       round, i);
+			}
+			ASSERT_EQ(0, unmap(self->fd, self->ioas_id, iova[i],
+					   length));
+		}
+	}
+	c.stop = true;
+	pthread_barrier_wait(&c.start);
+	pthread_join(thread, NULL);
+	TH_LOG("%u rounds all huge, %u not", huge, small);
+	EXPECT_NE(0, huge);
+	munmap(c.va, COLLAPSE_SIZE);
+	close(file);
+}
+
+/* Number of kiB that ZONE_MOVABLE has */
+static long movable_kib(void)
+{
+	char line[200];
+	long pages = 0;
+	bool in = false;
+	FILE *f;
+
+	f = fopen("/proc/zoneinfo", "r");
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, "Node", 4))
+			in = strstr(line, "Movable");
+		else if (in && strstr(line, " managed "))
+			pages += atol(strstr(line, " managed ") + 9);
+	}
+	fclose(f);
+	return pages * (PAGE_SIZE / 1024);
+}
+
+/* Within @seconds: the status of the child, or -1 if it is still there */
+static int wait_for(pid_t pid, double seconds)
+{
+	double end = now() + seconds;
+	int status;
+
+	do {
+		if (waitpid(pid, &status, WNOHANG) == pid)
+			return status;
+		usleep(10000);
+	} while (now() < end);
+	return -1;
+}
+
+/*
+ * Poisoned memory cannot be moved out of ZONE_MOVABLE, where no device may be
+ * left on it. MAP_FILE must say so, rather than try for ever.
+ */
+TEST_F_TIMEOUT(abi, poisoned, 120)
+{
+	unsigned int hugetlb;
+
+	if (movable_kib() < 64 * 1024)
+		SKIP(return, "needs ZONE_MOVABLE: boot with movablecore=");
+	for (hugetlb = 0; hugetlb != 2; hugetlb++) {
+		size_t page = hugetlb ? HPAGE : PAGE_SIZE, size = 3 * page;
+		__u64 iova;
+		int file, status;
+		char *va;
+		pid_t pid;
+
+		file = memfd_create("poisoned", hugetlb ? MFD_HUGETLB : 0);
+		ASSERT_NE(-1, file);
+		ASSERT_EQ(0, ftruncate(file, size));
+		/* The process that has it mapped gets a SIGBUS */
+		pid = fork();
+		ASSERT_NE(-1, pid);
+		if (!pid) {
+			va = mmap(NULL, size, PROT_READ | PROT_WRITE,
+				  MAP_SHARED, file, 0);
+			if (va == MAP_FAILED)
+				_exit(1);
+			fill(va, size);
+			/* May report that the page is still in use */
+			if (madvise(va + page, PAGE_SIZE, MADV_HWPOISON) &&
+			    (errno == EINVAL || errno == EPERM))
+				_exit(2);
+			_exit(0);
+		}
+		status = wait_for(pid, 60);
+		if (WIFEXITED(status) && WEXITSTATUS(status) == 2)
+			SKIP(return, "no MADV_HWPOISON, or no permission");
+		ASSERT_TRUE(status == 0 ||
+			    (WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS));
+
+		pid = fork();
+		ASSERT_NE(-1, pid);
+		if (!pid)
+			_exit(map_file(self->fd, self->ioas_id, file, 0, size,
+				       &iova, RW));
+		status = wait_for(pid, 30);
+		if (status == -1) {
+			kill(pid, SIGKILL);
+			TH_LOG("%s: does not return, and %s",
+			       hugetlb ? "hugetlb" : "memfd",
+			       wait_for(pid, 30) == -1 ? "cannot be killed" :
+							 "dies");
+		}
+		ASSERT_TRUE(WIFEXITED(status));
+		EXPECT_EQ(EFAULT, WEXITSTATUS(status));
+		EXPECT_EQ(self->pins, pins());
+
+		/* What is in front of it and behind it can be had */
+		EXPECT_MAP(0, file, 0, page, 0, RW);
+		EXPECT_MAP(0, file, 2 * page, page, 0, RW);
+		EXPECT_EQ(self->pins + 2 * (long)(page / PAGE_SIZE), pins());
+		EXPECT_EQ(0, unmap(self->fd, self->ioas_id, 0, ~0ULL));
+		close(file);
+	}
+}
+
+struct permission {
+	int fan;
+	int fd;
+	/* To be destroyed while the permission is asked for, 0 for none */
+	__u32 ioas_id;
+	int destroyed;
+	unsigned int response;
+	unsigned int asked;
+	atomic_bool stop;
+};
+
+/* Answer what is asked about the file */
+static void *permission_thread(void *arg)
+{
+	struct permission *p = arg;
+	struct fanotify_event_metadata event;
+
+	while (!p->stop) {
+		struct pollfd pollfd = { .fd = p->fan, .events = POLLIN };
+		struct fanotify_response response = {};
+
+		if (poll(&pollfd, 1, 50) != 1)
+			continue;
+		if (read(p->fan, &event, sizeof(event)) != sizeof(event))
+			break;
+		response.fd = event.fd;
+		response.response = p->response;
+		p->asked++;
+		if (p->ioas_id) {
+			p->destroyed = _test_ioctl_destroy(p->fd, p->ioas_id) ?
+					       errno : 0;
+			p->ioas_id = 0;
+		}
+		if (write(p->fan, &response, sizeof(response)) < 0)
+			break;
+		close(event.fd);
+	}
+	return NULL;
+}
+
+/* Those who may refuse a read() of the file may refuse this, and take their time */
+TEST_F(abi, permission_is_asked)
+{
+	struct permission p = { .fd = self->fd, .response = FAN_DENY };
+	pthread_t thread;
+	char path[40], c;
+	__u32 ioas_id;
+	__u64 iova;
+
+	p.fan = fanotify_init(FAN_CLASS_CONTENT | FAN_CLOEXEC, O_RDONLY);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", self->file);
+	if (p.fan < 0 || fanotify_mark(p.fan, FAN_MARK_ADD, FAN_ACCESS_PERM,
+				       AT_FDCWD, path))
+		SKIP(return, "kernel without FANOTIFY_ACCESS_PERMISSIONS");
+	ASSERT_EQ(0, pthread_create(&thread, NULL, permission_thread, &p));
+
+	ASSERT_EQ(-1, read(self->file, &c, 1));
+	ASSERT_EQ(EPERM, errno);
+	EXPECT_MAP(EPERM, self->file, 0, PAGE_SIZE, 0, RO);
+	EXPECT_MAP(EPERM, self->file, 0, PAGE_SIZE, 0, RW);
+	EXPECT_LE(3, p.asked);
+	p.response = FAN_ALLOW;
+	EXPECT_MAP(0, self->file, 0, PAGE_SIZE, 0, RW);
+	EXPECT_EQ(self->pins + 1, pins());
+
+	/* No object is held meanwhile */
+	test_ioctl_ioas_alloc(&ioas_id);
+	p.ioas_id = ioas_id;
+	EXPECT_EQ(ENOENT, map_file(self->fd, ioas_id, self->file, 0, PAGE_SIZE,
+				   &iova, RW));
+	EXPECT_EQ(0, p.destroyed);
+	EXPECT_EQ(0, p.ioas_id);
+
+	p.stop = true;
+	pthread_join(thread, NULL);
+	close(p.fan);
+}
+
+/*
+ * With shmem_enabled=advise a page fault follows the MADV_HUGEPAGE of the mapping.
+ * A file has none, so it has to be populated before it is mapped by MAP_FILE.
+ */
+TEST_F(abi, advised_huge_pages)
+{
+	const size_t size = 4 * HPAGE;
+	unsigned int how;
+
+	if (write_str(shmem_enabled, "advise"))
+		SKIP(return, "no transparent huge pages in tmpfs");
+	for (how = 0; how != 3; how++) {
+		long before = hugetlb_count("ShmemHugePages"), got;
+		char *va;
+		__u64 iova;
+		int file;
+
+		file = memfd_create("advised", 0);
+		ASSERT_NE(-1, file);
+		ASSERT_EQ(0, ftruncate(file, size));
+		va = mmap_aligned(file, size);
+		ASSERT_NE(MAP_FAILED, va);
+		ASSERT_EQ(0, madvise(va, size, MADV_HUGEPAGE));
+		if (how == 2)
+			ASSERT_EQ(0, madvise(va, size, MADV_POPULATE_WRITE));
+		ASSERT_EQ(0, how ? map_file(self->fd, self->ioas_id, file, 0,
+					    size, &iova, RW) :
+				   map_va(self->fd, self->ioas_id, va, size,
+					  &iova, RW));
+		got = hugetlb_count("ShmemHugePages") - before;
+		TH_LOG("%s: %ld kB of %zu are huge",
+		       how == 0 ? "IOAS_MAP" :
+		       how == 1 ? "IOAS_MAP_FILE" :
+				  "MADV_POPULATE_WRITE and IOAS_MAP_FILE",
+		       got, size / 1024);
+		if (how != 1)
+			EXPECT_EQ(size / 1024, got);
+		EXPECT_EQ(0, check_map(self->fd, self->hwpt_id, iova, size, va));
+		ASSERT_EQ(0, unmap(self->fd, self->ioas_id, iova, size));
+		munmap(va, size);
+		close(file);
+	}
+	write_str(shmem_enabled, "never");
 }
 
 /* ---- What every kind of file does ---- */
@@ -1581,14 +1954,6 @@ static void *churn_thread(void *arg)
 		c->rounds++;
 	}
 	return NULL;
-}
-
-static double now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec + ts.tv_nsec / 1e9;
 }
 
 TEST_F(file, churn)

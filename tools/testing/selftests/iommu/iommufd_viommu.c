@@ -322,7 +322,7 @@ TEST_F(viommu, viommu_alloc_data)
 				    self->dev_id, self->parent_id,
 				    page + PAGE_SIZE - 8, sizeof(data), &id));
 
-	/* It can be read, but not be answered: the driver's init fails late */
+	/* It can be read, but not be answered: the vIOMMU is destroyed again */
 	at_end = (void *)(page + PAGE_SIZE - sizeof(*at_end));
 	at_end->in_data = 7;
 	ASSERT_EQ(0, mprotect(page, PAGE_SIZE, PROT_READ));

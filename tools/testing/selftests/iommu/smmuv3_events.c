@@ -465,6 +465,64 @@ TEST_F(one, sequence_counts_every_event)
 	EXPECT_HOST_SILENT(s);
 }
 
+/* A guest that changes its STE over and over */
+struct changing {
+	struct guest *guest;
+	__u32 nested[2];
+	atomic_bool stop;
+	unsigned int changes;
+};
+
+static void *change_ste(void *data)
+{
+	struct changing *c = data;
+
+	while (!atomic_load(&c->stop))
+		edu_attach(&c->guest->edu, c->nested[c->changes++ % 2]);
+	return NULL;
+}
+
+/*
+ * S1ContextPtr and S1CIR are in two words of the STE. While one of them is new, the
+ * device's writes may be lost, but the guest's STE is good: there is no event.
+ */
+TEST_F_TIMEOUT(one, ste_changes_make_no_event, 120)
+{
+	struct stand *s = &self->s;
+	struct guest *guest = &s->guest[0];
+	struct changing c = { .guest = guest };
+	struct iommu_hwpt_arm_smmuv3 vste;
+	struct s1 s1 = guest->s1;
+	pthread_t thread;
+	unsigned int i;
+
+	s1.cd = vm_alloc(&s->vm, 1);
+	s1_write_cd(&s1);
+	s1_map(&guest->s1, VA, vm_alloc(&s->vm, 1));
+	guest_start(guest, VSID);
+	c.nested[0] = guest->nested;
+	vste = vste_s1(&s1);
+	vste.ste[1] &= ~htole64(VSTE_1_S1CIR);
+	c.nested[1] = guest_nested(guest, vste);
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, change_ste, &c));
+	for (i = 0; i < 100; i++)
+		poke(guest, VA);
+	atomic_store(&c.stop, true);
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_LT(100, c.changes);
+	EXPECT_EQ(0, stand_written(s));
+	EXPECT_TRUE(is_empty(&s->q[0]));
+	EXPECT_HOST_SILENT(s);
+
+	/* What the guest has to know still arrives. */
+	for (i = 0; i < 4; i++) {
+		edu_attach(&guest->edu, c.nested[i % 2]);
+		poke(guest, VA2);
+		EXPECT_POKE(&s->q[0], i, VSID, VA2);
+	}
+}
+
 /* --------------------------------------------------- what is not a guest's -- */
 
 /* Stage 2 is the host's: the guest has no such memory. */
