@@ -5,12 +5,14 @@
  * one CPU: then two runs agree. Prints "name<TAB>instructions" and what the name
  * means.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -25,6 +27,8 @@
 #define DMA_SIZE	4096
 #define STORM		4	/* DMAs, each of which faults many times */
 #define ROUNDS		9
+#define MAPPED_AT	(1UL << 36)
+#define HUGE_PAGE	(2UL << 20)
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof(*(a)))
 
@@ -344,11 +348,133 @@ static void measure_events(void)
 	detach();
 }
 
+/* ----------------------------------------------------------------- memory -- */
+
+/* What a VMM gives its guest. All of it is populated before it is mapped. */
+static const struct kind {
+	const char *name;
+	const char *what;
+	bool file;	/* mapped by the file, not by its address */
+	bool hugetlb;
+} kinds[] = {
+	{ .name = "anon", .what = "anonymous memory, 2 MiB pages" },
+	{ .name = "memfd", .what = "memfd, 4 KiB pages", .file = true },
+	{ .name = "hugetlb", .what = "hugetlb, 2 MiB pages", .file = true,
+	  .hugetlb = true },
+};
+
+static const struct {
+	const char *name;
+	const char *what;
+	size_t bytes;
+} sizes[] = {
+	{ "4k", "4 KiB", 4UL << 10 },
+	{ "8m", "8 MiB", 8UL << 20 },
+	{ "1g", "1 GiB", 1UL << 30 },
+};
+
+static void set_number(const char *path, unsigned long num)
+{
+	FILE *f = fopen(path, "w");
+
+	if (!f || fprintf(f, "%lu", num) < 0 || fclose(f))
+		die("%s: %s", path, strerror(errno));
+}
+
+/* The memory, and its file unless it is anonymous. It starts at a huge page. */
+static void *populate(const struct kind *kind, size_t len, int *file)
+{
+	int flags = MAP_FIXED | (kind->file ? MAP_SHARED :
+					      MAP_PRIVATE | MAP_ANONYMOUS);
+	char *va;
+
+	len = (len + HUGE_PAGE - 1) & -HUGE_PAGE;
+	*file = -1;
+	if (kind->hugetlb)
+		set_number("/proc/sys/vm/nr_hugepages", len / HUGE_PAGE);
+	if (kind->file) {
+		*file = memfd_create(kind->name,
+				     kind->hugetlb ? MFD_HUGETLB : 0);
+		if (*file < 0 || ftruncate(*file, len))
+			die("memfd: %s", strerror(errno));
+	}
+	va = mmap(NULL, len + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+		  -1, 0);
+	if (va == MAP_FAILED)
+		die("mmap: %s", strerror(errno));
+	va = (char *)(((unsigned long)va + HUGE_PAGE - 1) & -HUGE_PAGE);
+	va = mmap(va, len, PROT_READ | PROT_WRITE, flags, *file, 0);
+	if (va == MAP_FAILED)
+		die("mmap of %s: %s", kind->name, strerror(errno));
+	if (!kind->file)
+		madvise(va, len, MADV_HUGEPAGE);
+	memset(va, 1, len);
+	return va;
+}
+
+static void unpopulate(const struct kind *kind, void *va, size_t len, int file)
+{
+	munmap(va, (len + HUGE_PAGE - 1) & -HUGE_PAGE);
+	if (file >= 0)
+		close(file);
+	if (kind->hugetlb)
+		set_number("/proc/sys/vm/nr_hugepages", 0);
+}
+
+static void map_file(int file, size_t len)
+{
+	struct iommu_ioas_map_file map = {
+		.size = sizeof(map),
+		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_WRITEABLE |
+			 IOMMU_IOAS_MAP_READABLE,
+		.ioas_id = vm.ioas,
+		.fd = file,
+		.length = len,
+		.iova = MAPPED_AT,
+	};
+
+	if (ioctl(vm.iommufd, IOMMU_IOAS_MAP_FILE, &map))
+		die("IOAS_MAP_FILE: %s", strerror(errno));
+}
+
+static void measure_memory(const struct kind *kind, unsigned int size)
+{
+	__u64 maps[ROUNDS], unmaps[ROUNDS], start;
+	size_t len = sizes[size].bytes;
+	char name[32], what[80];
+	int round, file;
+	void *va;
+
+	va = populate(kind, len, &file);
+	for (round = 0; round < ROUNDS; round++) {
+		start = counted();
+		if (kind->file)
+			map_file(file, len);
+		else
+			vm_map(&vm, MAPPED_AT, va, len);
+		maps[round] = counted() - start - cost_of_counting;
+		start = counted();
+		vm_unmap(&vm, MAPPED_AT, len);
+		unmaps[round] = counted() - start - cost_of_counting;
+	}
+	unpopulate(kind, va, len, file);
+
+	snprintf(name, sizeof(name), "map-%s-%s", kind->name, sizes[size].name);
+	snprintf(what, sizeof(what), "map %s of %s", sizes[size].what,
+		 kind->what);
+	print_figure(name, median(maps) * 100, what);
+	snprintf(name, sizeof(name), "unmap-%s-%s", kind->name,
+		 sizes[size].name);
+	snprintf(what, sizeof(what), "unmap %s of %s", sizes[size].what,
+		 kind->what);
+	print_figure(name, median(unmaps) * 100, what);
+}
+
 int main(void)
 {
 	struct edu_slot slots[8];
 	const char *why;
-	unsigned int f;
+	unsigned int f, k;
 	int n, i;
 
 	n = edu_find(slots, 8, &why);
@@ -387,6 +513,9 @@ int main(void)
 		print_figure(figures[f].name, figure, figures[f].what);
 	}
 	measure_events();
+	for (k = 0; k < ARRAY_SIZE(kinds); k++)
+		for (f = 0; f < ARRAY_SIZE(sizes); f++)
+			measure_memory(&kinds[k], f);
 	edu_close(&edu);
 	vm_free(&vm);
 	return 0;
