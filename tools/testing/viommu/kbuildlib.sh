@@ -54,12 +54,15 @@ demand()
 	done
 }
 
-# touched <from> <to>: directories of Linux code that differ, as make takes them
+# touched <arch> <from> <to>: what make must build where these differ: all of
+# drivers/iommu for what lies there and for headers, elsewhere an object per source.
+# What only includes such a header elsewhere is built for the Image.
 touched()
 {
-	kgit diff --name-only --no-renames "$1" "$2" |
-		sed -n -e 's,^include/.*,drivers/iommu/x,' -e 's,^\(drivers/[^/]*/\).*,\1,p' \
-			-e 's,^\(mm/\|fs/\|lib/\|virt/\).*\.[ch]$,\1,p' |
+	kgit diff --name-only --no-renames --diff-filter=d "$2" "$3" |
+		sed -n -e 's,^\(include\|drivers/iommu\)/.*,drivers/iommu/,p;t' \
+			-e 's,^\(\(drivers\|mm\|fs\|lib\|virt\)/.*\)\.c$,\1.o,p' |
+		if [ "$1" = arm64 ]; then cat; else grep -v '/arm64/' || true; fi |
 		sort -u
 }
 
@@ -102,6 +105,20 @@ build_as()
 	kmake "$arch" "$obj" "$each" "$@" || return 1
 	# Where all is built in, or all are modules, there is nothing to compare.
 	[ "$arch" != arm64 ] || ! demand "$obj" IOMMUFD=m ARM_SMMU_V3=y > /dev/null || exports "$obj"
+}
+
+# selftests <objdir>: of $each, for arm64, with the headers made in <objdir>
+selftests()
+{
+	local obj=$1 out=$each/.selftests f
+
+	mapfile -t f < <(fragments arm64)
+	rm -rf "$out" && mkdir -p "$out" &&
+	configure arm64 "$obj" "${f[@]}" &&
+	kmake arm64 "$obj" "$each" headers &&
+	make -s -j"$jobs" -C "$each/tools/testing/selftests/iommu" OUTPUT="$out" ARCH=arm64 \
+		CROSS_COMPILE=aarch64-linux-gnu- KHDR_INCLUDES="-isystem $obj/usr/include" \
+		LDFLAGS=-static USERCFLAGS=-Werror
 }
 
 # exports <objdir>: what a module takes from the built-in objects beside it must be

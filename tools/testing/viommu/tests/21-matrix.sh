@@ -29,9 +29,9 @@ for options in "${all[@]}"; do
 	last=base
 	while read -r c; do
 		checkout "$c"
-		mapfile -t dirs < <(touched "$last" "$c")
-		[ ${#dirs[@]} = 0 ] || check "$(kgit log -1 --format=%s "$c"), $options" \
-			build_as arm64 "$each/.matrix" "$(known "$options")" "${dirs[@]}"
+		mapfile -t what < <(touched arm64 "$last" "$c")
+		[ ${#what[@]} = 0 ] || check "$(kgit log -1 --format=%s "$c"), $options" \
+			build_as arm64 "$each/.matrix" "$(known "$options")" "${what[@]}"
 		last=$c
 	done < <(kgit rev-list --reverse "base..$tip")
 done

@@ -36,7 +36,7 @@ kept()
 	return 0
 }
 
-mapfile -t dirs < <(touched base "$tip")
+mapfile -t dirs < <(touched arm64 base "$tip")
 check "viommu.config on top of Debian's configuration" full
 check "the rest of it stays as it was" kept
 for d in "${dirs[@]}" drivers/vfio/; do
