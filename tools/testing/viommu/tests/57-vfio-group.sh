@@ -1,0 +1,17 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# limit: 300
+# Devices that are opened by their VFIO group, in a type 1 container and in an
+# iommufd that plays one, on the emulated SMMUv3. Two of them are functions of one
+# group.
+# shellcheck source=../testlib.sh
+. "$(dirname "$0")/../testlib.sh"
+
+edu='edu,dma_mask=0xffffffffffff'
+
+vm --timeout 280 --leaks --run - vfio-group -- \
+	-device "$edu,addr=4.0" \
+	-device "$edu,addr=6.0,multifunction=on" -device "$edu,addr=6.1" \
+	<< 'END' | sed 's/^skip - /not ok - skipped: /'
+t -t 200 vfio_group vfio_group
+END
