@@ -5,7 +5,7 @@
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
 
-vm --timeout 800 --kunit --append 'hugepagesz=2M hugepages=160' --run - vm-base << 'EOF'
+vm --timeout 850 --kunit --leaks --append 'hugepagesz=2M hugepages=160' --run - vm-base << 'END'
 t -t 400 iommufd iommufd
-t -t 300 iommufd_fail_nth iommufd_fail_nth
-EOF
+t -t 400 iommufd_fail_nth iommufd_fail_nth
+END

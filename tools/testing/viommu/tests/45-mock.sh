@@ -6,7 +6,7 @@
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
 
-vm --timeout 800 --run - mock << 'EOF'
+vm --timeout 850 --leaks --run - mock << 'EOF'
 t -t 100 iommufd_msi iommufd_msi
 t -t 300 iommufd_viommu iommufd_viommu
 t -t 400 iommufd_viommu_fail_nth iommufd_viommu_fail_nth

@@ -28,9 +28,9 @@ skips_fail()
 		{ print; fflush() }'
 }
 
-vm --timeout 600 --run - map-file << 'EOS' | skips_fail "${inapplicable[@]}"
-t -t 500 iommufd_map_file iommufd_map_file
+MACHINE_MEM=3G vm --timeout 850 --leaks --append 'hugepagesz=2M hugepages=16' --run - map-file << 'EOS' | skips_fail "${inapplicable[@]}"
+t -t 700 iommufd_map_file iommufd_map_file
 EOS
-vm --append movablecore=1G --run - map-file-movable << 'EOS' | skips_fail
+vm --leaks --append movablecore=1G --run - map-file-movable << 'EOS' | skips_fail
 t -t 200 iommufd_map_file iommufd_map_file -r abi.poisoned
 EOS

@@ -14,7 +14,7 @@ machine()
 	local name=$1
 
 	shift
-	vm --timeout 800 --run - "$name" -- "$@" << 'EOF' | sed 's/^skip - /not ok - skipped: /'
+	vm --timeout 850 --leaks --run - "$name" -- "$@" << 'EOF' | sed 's/^skip - /not ok - skipped: /'
 t -t 700 smmuv3 smmuv3
 EOF
 }
