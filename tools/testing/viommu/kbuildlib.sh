@@ -141,31 +141,48 @@ exports()
 	[ ! -s "$obj/hidden" ]
 }
 
-# matrix: a line per arm64 configuration that must build, in an order in which
-# neighbours differ little. Options that $each does not have are left out.
+# matrix [brief]: a line per arm64 configuration that must build, in an order in
+# which neighbours differ little. Options that $each does not have are left out.
+# Brief: each option off alone, and all of them off, in place of every combination.
 matrix()
 {
-	local o n on options=() fd head i
+	local o n options=() fd head
 
 	for o in ARM_SMMU_V3_IOMMUFD TEGRA241_CMDQV ARM_SMMU_V3_SVA; do
 		! grep -qrE "^config $o\$" "$each/drivers/iommu" || options+=("$o")
 	done
-	for fd in m y; do
-		head=IOMMUFD=$fd,VFIO=$fd,VFIO_PCI=$fd
-		for ((n = 0; n < 1 << ${#options[@]}; n++)); do
-			on=$head
-			for i in "${!options[@]}"; do
-				# Gray code: one option changes at a time.
-				if ((((n ^ n >> 1) >> i) & 1)); then
-					on+=,${options[i]}=n
-				else
-					on+=,${options[i]}=y
-				fi
-			done
-			echo "$on"
+	n=$(((1 << ${#options[@]}) - 1))
+	if [ -n "${1:-}" ]; then
+		head=IOMMUFD=m,VFIO=m,VFIO_PCI=m
+		for o in "${!options[@]}"; do
+			combination "$head" $((1 << o)) "${options[@]}"
 		done
-	done
+		head=IOMMUFD=y,VFIO=y,VFIO_PCI=y
+		combination "$head" "$n" "${options[@]}"
+		combination "$head" 0 "${options[@]}"
+	else
+		for fd in m y; do
+			head=IOMMUFD=$fd,VFIO=$fd,VFIO_PCI=$fd
+			for ((o = 0; o <= n; o++)); do
+				# Gray code: one option changes at a time.
+				combination "$head" $((o ^ o >> 1)) "${options[@]}"
+			done
+		done
+	fi
 	echo IOMMUFD=m,VFIO=m,VFIO_PCI=m,ARM_SMMU_V3=m
 	echo IOMMUFD=m,VFIO=m,VFIO_PCI=m,IOMMUFD_TEST=n
 	echo IOMMUFD=n,VFIO_DEVICE_CDEV=n,VFIO_GROUP=y
+}
+
+# combination <head> <bits> [option]...: head, and the n-th option off by the n-th bit
+combination()
+{
+	local line=$1 bits=$2 o
+
+	shift 2
+	for o; do
+		line+=,$o=$( ((bits & 1)) && echo n || echo y)
+		bits=$((bits >> 1))
+	done
+	echo "$line"
 }

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # limit: 1200
 # Each patch builds what it touches, for arm64 with IOMMUFD=m, and the selftests
-# that it changes; the tip builds for arm64 and x86_64, with each of its options on
-# and off. 22-each builds each patch for x86_64, 21-matrix with every option.
+# that it changes; the tip builds for arm64 and x86_64, with each of its options
+# off. 21-matrix has every combination of them, 22-each each patch for x86_64.
 # Compilers' warnings are errors.
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
@@ -30,7 +30,7 @@ mapfile -t what < <(touched arm64 base "$tip")
 [ ${#what[@]} != 0 ] || what=(drivers/iommu/)
 while read -r options; do
 	check "arm64, tip, $options" build_as arm64 "$each/.variant" "$options" "${what[@]}"
-done < <(matrix)
+done < <(matrix brief)
 mapfile -t what < <(touched x86_64 base "$tip")
 [ ${#what[@]} != 0 ] || what=(drivers/iommu/)
 check "x86_64, tip, IOMMUFD=m" build x86_64 "$each/.x86_64" "${what[@]}"
