@@ -17,6 +17,13 @@
 
 #include "iommufd_utils.h"
 
+/*
+ * Seconds that a test may take. On an emulated machine with KASAN that shares
+ * its CPUs, the 30 s of the harness are too few.
+ */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT 300
+
 static __attribute__((constructor)) void setup_page_size(void)
 {
 	PAGE_SIZE = sysconf(_SC_PAGE_SIZE);

@@ -775,7 +775,7 @@ TEST_F(stage1, failed_replace)
 }
 
 /* Every way from one state to another; in each, DMA does what it should. */
-TEST_F_TIMEOUT(stage1, transitions, 60)
+TEST_F(stage1, transitions)
 {
 	enum { S1, OTHER_S1, BYPASS, ABORT, S2, STATES };
 	struct guest *guest = &self->guest;
@@ -1184,7 +1184,7 @@ TEST_F(two, devices_of_one_guest)
 }
 
 /* The guest's commands while the VMM takes everything away and gives it back */
-TEST_F_TIMEOUT(two, commands_while_all_changes, 120)
+TEST_F(two, commands_while_all_changes)
 {
 	struct guest *a = &self->guest[0], *b = &self->guest[1];
 	struct iommu_viommu_arm_smmuv3_invalidate cmds[200];
@@ -1611,7 +1611,7 @@ static void on_alarm(int sig)
 }
 
 /* A VMM would have to tell its guest of an error that is none. */
-TEST_F_TIMEOUT(stage1, signals_do_not_end_an_array, 120)
+TEST_F(stage1, signals_do_not_end_an_array)
 {
 	const struct itimerval often = {
 		.it_interval = { .tv_usec = 1000 },

@@ -26,7 +26,7 @@
 #include "smmuv3_test.h"
 #include "smmuv3_vevent.h"
 
-#define SOON		10000	/* ms; far more than it takes */
+#define SOON		60000	/* ms; far more than it takes */
 #define DEPTH		64
 #define STORM_DEPTH	16384	/* more than the device makes of a page */
 
@@ -839,7 +839,7 @@ static unsigned int drain_burst(struct veventq *q, struct vevent *events,
 	return n;
 }
 
-TEST_F_TIMEOUT(two, events_behind_at_a_move, 60)
+TEST_F(two, events_behind_at_a_move)
 {
 	struct stand *s = &self->s;
 	struct edu *edu = &s->guest[0].edu;
@@ -917,13 +917,15 @@ struct stays {
 	/* From here on under the queue's lock */
 	unsigned int closed[2];
 	unsigned int num[2];
+	/* How many stays have records, of each guest */
+	atomic_uint stays[2];
 	struct record {
 		unsigned int stay, page;
 	} *records[2];
 	/* In which stays a page of faults was written */
 	struct page {
 		unsigned int first, last;
-	} pages[200];
+	} pages[1000];
 	atomic_uint num_pages;
 	atomic_bool stop;
 	atomic_uint bad;
@@ -948,6 +950,8 @@ static void stays_take(struct stays *st, int i, const struct vevent *event)
 				evt.sid, evt.addr, st->closed[i]);
 		return;
 	}
+	if (!n || st->records[i][n - 1].stay != evt.sid)
+		st->stays[i]++;
 	st->records[i][n] = (struct record){ evt.sid, page };
 	st->num[i]++;
 }
@@ -1009,7 +1013,17 @@ static void *stays_dma(void *arg)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(two, moves_while_it_faults, 120)
+/*
+ * A slow machine moves the device less often while a page is written. Go on until
+ * each guest had faults in several stays, or until the pages are used up.
+ */
+static bool stays_go_on(const struct stays *st)
+{
+	return !st->bad && st->num_pages < ARRAY_SIZE(st->pages) &&
+	       (st->num_pages < 60 || st->stays[0] < 4 || st->stays[1] < 4);
+}
+
+TEST_F(two, moves_while_it_faults)
 {
 	struct stand *s = &self->s;
 	struct guest *a = &s->guest[0], *b = &s->guest[1];
@@ -1020,7 +1034,7 @@ TEST_F_TIMEOUT(two, moves_while_it_faults, 120)
 		.lock = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER },
 	};
 	__u32 nested[2], still[2][3], vdevice;
-	unsigned int n, i, stays, last, poked = 0, polled = 0;
+	unsigned int n, i, poked = 0, polled = 0;
 	struct veventq bystander_q;
 	struct guest bystander = *b;
 	pthread_t threads[2];
@@ -1045,7 +1059,7 @@ TEST_F_TIMEOUT(two, moves_while_it_faults, 120)
 	ASSERT_EQ(0, pthread_create(&threads[0], NULL, stays_reader, &st));
 	ASSERT_EQ(0, pthread_create(&threads[1], NULL, stays_dma, &st));
 	srand(1);
-	for (n = 1; st.num_pages < 60; n++) {
+	for (n = 1; stays_go_on(&st); n++) {
 		i = n % 2;
 		vdevice = vdevice_alloc(vm, s->guest[i].viommu, edu->dev_id, n);
 		st.begun = n;
@@ -1080,8 +1094,6 @@ TEST_F_TIMEOUT(two, moves_while_it_faults, 120)
 	EXPECT_EQ(0, st.bad);
 
 	for (i = 0; i < 2; i++) {
-		stays = 0;
-		last = 0;
 		for (n = 0; n < st.num[i]; n++) {
 			struct record *r = &st.records[i][n];
 			struct page *page = &st.pages[r->page];
@@ -1092,12 +1104,10 @@ TEST_F_TIMEOUT(two, moves_while_it_faults, 120)
 			ASSERT_GE(page->last, r->stay)
 				TH_LOG("guest %u, record %u, page %u", i, n,
 				       r->page);
-			stays += last != r->stay;
-			last = r->stay;
 		}
 		TH_LOG("guest %u: %u records in %u of %u stays", i, st.num[i],
-		       stays, st.begun / 2);
-		EXPECT_LT(3, stays);
+		       st.stays[i], st.begun / 2);
+		EXPECT_LE(4, st.stays[i]);
 		free(st.records[i]);
 	}
 }
@@ -1190,7 +1200,7 @@ static void *storm(void *arg)
 }
 
 /* A guest that faults as fast as it can, and does not even read */
-TEST_F_TIMEOUT(full, storm_starves_nobody, 60)
+TEST_F(full, storm_starves_nobody)
 {
 	struct stand *s = &self->s;
 	struct guest *b = &s->guest[1];
@@ -1201,7 +1211,7 @@ TEST_F_TIMEOUT(full, storm_starves_nobody, 60)
 	guest_start(&s->guest[0], VSID);
 	guest_start(b, VSID);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, storm, &st));
-	for (i = 0; i < 15; i++) {
+	for (i = 0; i < 15 || st.rounds <= 5; i++) {
 		poke(b, VA + i * 4);
 		EXPECT_POKE(&s->q[1], i, VSID, VA + i * 4);
 	}
@@ -1329,9 +1339,9 @@ TEST_F(msi, arrives_wherever_the_device_is)
 
 	/* And nowhere else. */
 	go(edu, self->pt, &self->where, ABORT);
-	EXPECT_EQ(0, edu_interrupts(edu));
+	EXPECT_EQ(0, edu_interrupts_within(edu, 1000));
 	go(edu, self->pt, &self->where, DETACHED);
-	EXPECT_EQ(0, edu_interrupts(edu));
+	EXPECT_EQ(0, edu_interrupts_within(edu, 1000));
 	go(edu, self->pt, &self->where, S1);
 	EXPECT_EQ(1, edu_interrupts(edu));
 	EXPECT_TRUE(is_empty(&self->s.q[0]));
@@ -1351,7 +1361,7 @@ TEST_F(one, guest_maps_the_doorbell)
 	edu_irq_enable(edu);
 
 	/* Nowhere: a fault like any other. The register is GITS_TRANSLATER. */
-	EXPECT_EQ(0, edu_interrupts(edu));
+	EXPECT_EQ(0, edu_interrupts_within(edu, 1000));
 	ASSERT_TRUE(next_event(&s->q[0], &event));
 	evt = vevent_decode(&event);
 	EXPECT_EQ(EVT_F_TRANSLATION, evt.id);
@@ -1362,7 +1372,7 @@ TEST_F(one, guest_maps_the_doorbell)
 	/* Into memory */
 	memset(vm_ptr(&s->vm, page), 0xff, GUEST_PAGE);
 	s1_map(&guest->s1, DOORBELL, page);
-	EXPECT_EQ(0, edu_interrupts(edu));
+	EXPECT_EQ(0, edu_interrupts_within(edu, 1000));
 	EXPECT_NE(~0U, *(__u32 *)vm_ptr(&s->vm, page + 0x40));
 
 	/* To the doorbell, and that at another address as well */
@@ -1572,7 +1582,7 @@ static void *stage1_on_and_off(void *arg)
 }
 
 /* A guest that turns its stage 1 on does not lose an interrupt by that. */
-TEST_F_TIMEOUT(one, no_interrupt_is_lost, 60)
+TEST_F(one, no_interrupt_is_lost)
 {
 	struct storm st = { .guest = &self->s.guest[0] };
 	struct edu *edu = &st.guest->edu;
@@ -1583,7 +1593,7 @@ TEST_F_TIMEOUT(one, no_interrupt_is_lost, 60)
 	guest_start(st.guest, VSID);
 	edu_irq_enable(edu);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, stage1_on_and_off, &st));
-	for (i = 0; i < 1000; i++)
+	for (i = 0; i < 1000 || st.rounds <= 20; i++)
 		ASSERT_EQ(1, edu_interrupts(edu));
 	st.stop = true;
 	pthread_join(thread, NULL);
@@ -1616,7 +1626,7 @@ static void *move(void *arg)
  * A device that nobody had opened moves while its first vector is set up: the
  * doorbell must be mapped where it arrives.
  */
-TEST_F_TIMEOUT(one, vector_comes_while_it_moves, 60)
+TEST_F(one, vector_comes_while_it_moves)
 {
 	struct guest *guest = &self->s.guest[0];
 	struct edu *edu = &guest->edu;

@@ -668,7 +668,7 @@ bool edu_busy(struct edu *edu)
 void edu_wait(struct edu *edu)
 {
 	const struct timespec ms = { .tv_nsec = 1000000 };
-	__u64 give_up = now_ms() + 10000;
+	__u64 give_up = now_ms() + 60000;
 
 	while (edu_busy(edu)) {
 		if (now_ms() > give_up)
@@ -740,16 +740,21 @@ void edu_irq_disable(struct edu *edu)
 	close(edu->irq);
 }
 
-unsigned int edu_interrupts(struct edu *edu)
+unsigned int edu_interrupts_within(struct edu *edu, int ms)
 {
 	struct pollfd pfd = { .fd = edu->irq, .events = POLLIN };
 	eventfd_t n = 0;
 
 	edu_set32(edu, EDU_IRQ_RAISE, 1);
-	if (poll(&pfd, 1, 1000) == 1 && eventfd_read(edu->irq, &n))
+	if (poll(&pfd, 1, ms) == 1 && eventfd_read(edu->irq, &n))
 		die("%s: its eventfd: %s", edu->slot->bdf, strerror(errno));
 	edu_set32(edu, EDU_IRQ_ACK, 1);
 	return n;
+}
+
+unsigned int edu_interrupts(struct edu *edu)
+{
+	return edu_interrupts_within(edu, 20000);
 }
 
 /* ---------------------------------------------------------------- tokens -- */

@@ -179,8 +179,11 @@ bool edu_reaches(struct edu *edu, __u64 iova, const void *page);
 int __edu_irq_enable(struct edu *edu);
 void edu_irq_enable(struct edu *edu);
 void edu_irq_disable(struct edu *edu);
-/* Has the device send one, and returns how many arrived within a second. */
+/* Has the device send one, waits until it arrives, and returns how many did. */
 unsigned int edu_interrupts(struct edu *edu);
+
+/* The same with a limit in ms, for a test that expects none. */
+unsigned int edu_interrupts_within(struct edu *edu, int ms);
 
 /* ------------------------------------------------------- guest's stage 1 -- */
 

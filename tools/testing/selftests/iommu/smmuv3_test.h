@@ -15,6 +15,13 @@
 
 #include "smmuv3_lib.h"
 
+/*
+ * Seconds that a test may take. On an emulated machine with KASAN that shares
+ * its CPUs, the 30 s of the harness are too few.
+ */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT 300
+
 #define ASID	0x1234
 #define VSID	0xfffffff8
 #define VA	0x5000000000UL

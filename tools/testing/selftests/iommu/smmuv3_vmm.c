@@ -12,7 +12,7 @@
 #include "smmuv3_test.h"
 #include "smmuv3_vevent.h"
 
-#define SOON	10000		/* ms; far more than it takes */
+#define SOON	60000		/* ms; far more than it takes */
 #define BUS(n)	((n) << 8)	/* the vSID of a device behind a root port */
 
 FIXTURE(life)
