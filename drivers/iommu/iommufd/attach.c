@@ -284,6 +284,7 @@ int iommufd_group_move(struct iommufd_device *idev,
  */
 int iommufd_group_join(struct iommufd_device *idev)
 {
+	bool was_detached = idev->detached;
 	unsigned int done;
 	int rc;
 
@@ -302,6 +303,8 @@ err_leave:
 	while (done--)
 		if (iommufd_move_steps[done]->leave)
 			iommufd_move_steps[done]->leave(idev);
+	/* An attach that fails detaches nothing */
+	iommufd_device_set_detached(idev, was_detached);
 	return rc;
 }
 

@@ -243,12 +243,12 @@ static int fill_shmem(struct file *file, pgoff_t index, pgoff_t last,
  */
 static int fill_hugetlb(struct file *file, pgoff_t index)
 {
-	loff_t size = huge_page_size(hstate_file(file));
-	loff_t start = round_down((loff_t)index << PAGE_SHIFT, size);
+	loff_t pos = (loff_t)index << PAGE_SHIFT;
 	sigset_t blocked, saved;
 	int rc;
 
-	rc = file->f_op->fallocate(file, FALLOC_FL_KEEP_SIZE, start, size);
+	/* One byte brings the whole page, and lies within the size of the file */
+	rc = file->f_op->fallocate(file, FALLOC_FL_KEEP_SIZE, pos, 1);
 	if (rc == -EINTR && !fatal_signal_pending(current)) {
 		/*
 		 * fallocate() gives way to every signal, pinning pages only to
@@ -258,13 +258,12 @@ static int fill_hugetlb(struct file *file, pgoff_t index)
 		 */
 		siginitsetinv(&blocked, sigmask(SIGKILL));
 		sigprocmask(SIG_SETMASK, &blocked, &saved);
-		rc = file->f_op->fallocate(file, FALLOC_FL_KEEP_SIZE, start,
-					   size);
+		rc = file->f_op->fallocate(file, FALLOC_FL_KEEP_SIZE, pos, 1);
 		sigprocmask(SIG_SETMASK, &saved, NULL);
 		if (rc == -EINTR && !fatal_signal_pending(current))
 			rc = -ERESTARTNOINTR;
 	}
-	return rc == -ENOSPC ? -ENOMEM : rc;
+	return rc;
 }
 
 /* Device memory must not be in ZONE_MOVABLE or CMA. Allocate it elsewhere. */
@@ -279,7 +278,8 @@ static int fill(struct file *file, pgoff_t index, pgoff_t last,
 	else
 		rc = fill_shmem(file, index, last, max_folios);
 	memalloc_pin_restore(flags);
-	return rc;
+	/* ENOSPC would speak of the IOVAs, or of the VMIDs of an SMMU */
+	return rc == -ENOSPC || rc == -EDQUOT ? -ENOMEM : rc;
 }
 
 /*

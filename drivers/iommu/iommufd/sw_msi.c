@@ -141,6 +141,7 @@ static int iommufd_sw_msi_get_all(struct iommufd_group *igroup,
 	return 0;
 }
 
+#ifdef CONFIG_GENERIC_MSI_IRQ
 /* Add the slots of the vectors that a device has now to @found */
 static void iommufd_sw_msi_find_vectors(struct iommufd_device *idev,
 					unsigned long *found)
@@ -162,6 +163,12 @@ static void iommufd_sw_msi_find_vectors(struct iommufd_device *idev,
 	}
 	msi_unlock_descs(dev);
 }
+#else
+static void iommufd_sw_msi_find_vectors(struct iommufd_device *idev,
+					unsigned long *found)
+{
+}
+#endif
 
 /* Drop what the group needed for vectors that are gone */
 static void iommufd_sw_msi_drop_gone(struct iommufd_group *igroup)

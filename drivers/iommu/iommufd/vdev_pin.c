@@ -85,14 +85,6 @@ static void iommufd_device_set_pinned(struct iommufd_device *idev, bool pinned)
 	vdev->pinned = pinned;
 }
 
-static void iommufd_device_set_detached(struct iommufd_device *idev,
-					bool detached)
-{
-	idev->detached = detached;
-	if (idev->vdev)
-		idev->vdev->detached = detached;
-}
-
 /* Let the driver take @idev, which is no member, out of the domain of @hwpt */
 static void iommufd_vdev_pin_member_leave(struct iommufd_device *idev,
 					  struct iommufd_hw_pagetable *hwpt)

@@ -20,6 +20,16 @@
 
 #include "iommufd_private.h"
 
+/* A device that user space detached is not found by iommufd_viommu_find_virt_id() */
+void iommufd_device_set_detached(struct iommufd_device *idev, bool detached)
+{
+	lockdep_assert_held(&idev->igroup->lock);
+
+	idev->detached = detached;
+	if (idev->vdev)
+		idev->vdev->detached = detached;
+}
+
 /* Cut the tie: nobody finds the device by this vDEVICE from here on */
 static void iommufd_vdevice_disconnect(struct iommufd_vdevice *vdev)
 {
@@ -104,7 +114,7 @@ void iommufd_vdevice_evict(struct iommufd_ctx *ictx,
 	WARN_ON(rc);
 }
 
-/* Make the tie. Nothing is left to undo if it fails. */
+/* Make the tie and publish the object. Nothing is left to undo if it fails. */
 static int iommufd_vdevice_connect(struct iommufd_vdevice *vdev,
 				   struct iommufd_viommu *viommu,
 				   struct iommufd_device *idev, u64 virt_id)
@@ -163,6 +173,11 @@ static int iommufd_vdevice_connect(struct iommufd_vdevice *vdev,
 	/* Both pair with iommufd_vdevice_destroy() */
 	refcount_inc(&viommu->obj.users);
 	kref_get(&igroup->ref);
+	/*
+	 * As soon as the lock is gone, a device that is being unbound may evict
+	 * the vDEVICE, so nothing may touch it after that.
+	 */
+	iommufd_object_finalize(viommu->ictx, &vdev->obj);
 out_unlock:
 	mutex_unlock(&igroup->lock);
 	return rc;
@@ -211,8 +226,6 @@ int iommufd_vdevice_alloc_ioctl(struct iommufd_ucmd *ucmd)
 
 	vdev = container_of(obj, struct iommufd_vdevice, obj);
 	rc = iommufd_vdevice_connect(vdev, viommu, idev, cmd->virt_id);
-	if (!rc)
-		iommufd_object_finalize(ucmd->ictx, obj);
 	iommufd_put_object(ucmd->ictx, &idev->obj);
 	if (!rc)
 		goto out_put_viommu;

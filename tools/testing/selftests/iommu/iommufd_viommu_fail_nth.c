@@ -257,6 +257,55 @@ TEST_F(fail_nth, attach_faults)
 	close(fault_fd);
 }
 
+/* A device that was bound late, so that it is no member before it is attached */
+#define BIND_LATE()                                                          \
+	({                                                                   \
+		ASSERT_EQ(0, mock_dev_bind(self->fd, late_id, &late_dev_id));\
+		ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id,        \
+					   late_dev_id, 0x30, NULL));        \
+	})
+
+/* An attach that fails is no detach: the next replace makes a member of it */
+TEST_F(fail_nth, join_faults)
+{
+	struct iommu_hwpt_selftest data = { .iotlb = IOMMU_TEST_IOTLB_DEFAULT };
+	__u32 fault_id, fault_fd, hwpt_ids[2], late_id, late_dev_id;
+	int i;
+
+	test_ioctl_fault_alloc(&fault_id, &fault_fd);
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id,
+					   self->dev_ids[i], 0x10 + i, NULL));
+		ASSERT_EQ(0, _test_cmd_hwpt_alloc(self->fd, self->dev_ids[0],
+						  self->viommu_id, fault_id,
+						  IOMMU_HWPT_FAULT_ID_VALID,
+						  &hwpt_ids[i],
+						  IOMMU_HWPT_DATA_SELFTEST,
+						  &data, sizeof(data)));
+	}
+	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
+				     hwpt_ids[0]));
+	ASSERT_EQ(0, mock_dev_add(self->fd, 0, self->stdev_ids[0], &late_id));
+	BIND_LATE();
+
+	SWEEP(3, mock_dev_attach(self->fd, late_id, hwpt_ids[0]),
+	      ({
+		EXPECT_STATE(late_id, MOCK_DEV_STATE_STAGE2, NO_VIRT_ID);
+		ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
+					     hwpt_ids[1]));
+		EXPECT_STATE(late_id, MOCK_DEV_STATE_TRANSLATE, 0x30);
+		ASSERT_EQ(0, mock_dev_unbind(self->fd, late_id));
+		ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
+					     hwpt_ids[0]));
+		BIND_LATE();
+	      }),
+	      ({
+		ASSERT_EQ(0, mock_dev_unbind(self->fd, late_id));
+		BIND_LATE();
+	      }));
+	close(fault_fd);
+}
+
 /* A member joins an attachment of its group */
 TEST_F(fail_nth, join)
 {
