@@ -2,15 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # limit: 900
 # Memory mapped by its file, on the mock driver: holes, truncation, hugetlb,
-# accounting, and memory that runs out at every allocation. Poisoned memory is
-# tested in a machine with ZONE_MOVABLE, since hugetlb takes its pages from there.
+# accounting, and memory that runs out at every allocation.
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
 
 # What does not apply to a kind of file. Any other skip is a failure: the machine
 # has what the tests need.
 inapplicable=(
-	'abi\.poisoned '				# second machine
+	'abi\.(poisoned|permission_is_asked) '		# 80-kasan has the options
 	'file\.(small|thp)(_limit)?\.reserved '		# hugetlb only
 	'file\.(small|thp)(_limit)?\.out_of_pages '	# hugetlb only
 	'file\.small(_limit)?\.large '			# no large pages
@@ -30,7 +29,4 @@ skips_fail()
 
 MACHINE_MEM=3G vm --timeout 850 --leaks --append 'hugepagesz=2M hugepages=16' --run - map-file << 'EOS' | skips_fail "${inapplicable[@]}"
 t -t 700 iommufd_map_file iommufd_map_file
-EOS
-vm --leaks --append movablecore=1G --run - map-file-movable << 'EOS' | skips_fail
-t -t 200 iommufd_map_file iommufd_map_file -r abi.poisoned
 EOS
