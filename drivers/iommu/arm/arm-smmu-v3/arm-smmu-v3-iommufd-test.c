@@ -620,6 +620,7 @@ static int device_goes(struct arm_smmu_fake *fake, u64 *cmds, int n)
 	__xa_erase(&s->viommu->vdevs, VSID);
 	spin_unlock(&s->viommu->vdevs.xa_lock);
 
+	arm_smmu_master_forget_vmids(&s->dev->master);
 	memset(&s->dev->master, 0x6b, sizeof(s->dev->master));
 	memset(s->dev->streams, 0x6b, sizeof(s->dev->streams));
 	s->dev->iommu.priv = NULL;
@@ -1215,6 +1216,158 @@ static void iommufd_test_ats_on(struct kunit *test)
 	abort->ops->free(abort);
 }
 
+/* What an attach from @old to @new does except for the STE */
+static void attach_from(struct kunit *test, struct iommu_domain *old,
+			struct iommu_domain *new, bool no_ats)
+{
+	struct setup *s = test->priv;
+	struct arm_smmu_attach_state state = {
+		.old_domain = old,
+		.master = &s->dev->master,
+		.no_ats = no_ats,
+		.ssid = IOMMU_NO_PASID,
+	};
+	int ret;
+
+	mutex_lock(&arm_smmu_asid_lock);
+	ret = arm_smmu_attach_prepare(&state, new);
+	KUNIT_EXPECT_EQ(test, 0, ret);
+	if (!ret)
+		arm_smmu_attach_commit(&state);
+	mutex_unlock(&arm_smmu_asid_lock);
+}
+
+static void expect_entry(struct kunit *test, const char *step, bool nested,
+			 int nr_ats)
+{
+	struct setup *s = test->priv;
+	struct arm_smmu_master_domain *md;
+
+	KUNIT_EXPECT_EQ_MSG(test, list_count_nodes(&s->parent.devices), 1,
+			    "%s", step);
+	KUNIT_EXPECT_EQ_MSG(test, atomic_read(&s->parent.nr_ats_masters),
+			    nr_ats, "%s", step);
+	list_for_each_entry(md, &s->parent.devices, devices_elm)
+		KUNIT_EXPECT_EQ_MSG(test, md->nested, nested, "%s", step);
+}
+
+/*
+ * Whatever old domain the core names, the domain's list has one entry for the
+ * device afterwards. For a device that joins an attached group, the core names the
+ * new domain, which has no entry for the device yet.
+ */
+static void iommufd_test_attach_entries(struct kunit *test)
+{
+	struct iommu_domain *s1, *other, *abort, *unused, *plain;
+	struct ats_race *race = make_ats_race(test);
+	struct setup *s = test->priv;
+	struct arm_smmu_master_domain *md;
+
+	make_ats_domains(test, &s1, &abort);
+	make_ats_domains(test, &other, &unused);
+	plain = &s->parent.domain;
+	plain->type = IOMMU_DOMAIN_UNMANAGED;
+
+	attach_from(test, s1, s1, false);
+	KUNIT_EXPECT_TRUE(test, race->pdev->ats_enabled);
+	expect_entry(test, "join a nested domain", true, 1);
+	attach_from(test, s1, s1, false);
+	expect_entry(test, "attach again", true, 1);
+	attach_from(test, s1, other, false);
+	expect_entry(test, "from guest to guest", true, 1);
+	attach_from(test, other, abort, true);
+	KUNIT_EXPECT_FALSE(test, race->pdev->ats_enabled);
+	expect_entry(test, "without ATS", true, 0);
+	attach_from(test, abort, plain, false);
+	expect_entry(test, "stage 2 alone", false, 1);
+	attach_from(test, plain, plain, true);
+	expect_entry(test, "stage 2 without ATS", false, 0);
+
+	md = list_first_entry(&s->parent.devices, struct arm_smmu_master_domain,
+			      devices_elm);
+	list_del(&md->devices_elm);
+	kfree(md);
+	attach_from(test, plain, plain, false);
+	expect_entry(test, "join stage 2", false, 1);
+	attach_from(test, plain, s1, false);
+	expect_entry(test, "back to the guest", true, 1);
+
+	forget_attachments(test);
+	plain->type = 0;
+	s1->ops->free(s1);
+	other->ops->free(other);
+	abort->ops->free(abort);
+	unused->ops->free(unused);
+}
+
+static int on_enable(struct arm_smmu_fake *fake, u64 *cmds, int n)
+{
+	struct ats_race *race = fake->priv;
+	struct arm_smmu_master *master = dev_iommu_priv_get(&race->pdev->dev);
+
+	if ((cmds[0] & 0xff) != 0x40 || race->pdev->ats_enabled)
+		return 0;
+	/* The last command before the device can fill its ATC */
+	race->started = true;
+	race->was_done = master->ats_enabled;
+	return 0;
+}
+
+/* Unmaps reach the ATC before the device can fill it */
+static void iommufd_test_ats_enable_order(struct kunit *test)
+{
+	struct ats_race *race = make_ats_race(test);
+	struct setup *s = test->priv;
+	struct iommu_domain *s1, *abort;
+
+	make_ats_domains(test, &s1, &abort);
+	s->fake->on_issue = on_enable;
+	attach_from(test, NULL, s1, false);
+	s->fake->on_issue = NULL;
+	KUNIT_EXPECT_TRUE(test, race->started);
+	KUNIT_EXPECT_TRUE(test, race->was_done);
+	KUNIT_EXPECT_TRUE(test, race->pdev->ats_enabled);
+	expect_entry(test, "enabled", true, 1);
+
+	forget_attachments(test);
+	s1->ops->free(s1);
+	abort->ops->free(abort);
+}
+
+/* A device that cannot enable ATS gets no ATC_INV of the guest or an unmap */
+static void iommufd_test_ats_enable_fails(struct kunit *test)
+{
+	u64 cmds[][2] = { { 0x40 | (u64)VSID << 32, GUEST_ATC } };
+	struct ats_race *race = make_ats_race(test);
+	struct setup *s = test->priv;
+	struct iommu_domain *s1, *abort;
+	u32 done;
+
+	make_ats_domains(test, &s1, &abort);
+	/* PCI wants translation units of 4K or more */
+	s->fake->smmu.pgsize_bitmap |= SZ_2K;
+	attach_from(test, NULL, s1, false);
+	KUNIT_EXPECT_FALSE(test, race->pdev->ats_enabled);
+	KUNIT_EXPECT_FALSE(test, s->dev->master.ats_enabled);
+	KUNIT_EXPECT_NULL(test, s->dev->master.ats_vsmmu);
+	KUNIT_EXPECT_EQ(test, 0, invalidate(test, cmds, 1, 16, 1, &done));
+	KUNIT_EXPECT_EQ(test, done, 1);
+	KUNIT_EXPECT_EQ(test, guest_atcs(s->fake), 0);
+
+	/* The count is right again, and ATS that is off is not switched off */
+	attach_from(test, s1, abort, true);
+	expect_entry(test, "without ATS", true, 0);
+
+	s->fake->smmu.pgsize_bitmap &= ~SZ_2K;
+	attach_from(test, abort, s1, false);
+	KUNIT_EXPECT_TRUE(test, race->pdev->ats_enabled);
+	expect_entry(test, "with ATS", true, 1);
+
+	forget_attachments(test);
+	s1->ops->free(s1);
+	abort->ops->free(abort);
+}
+
 /* A device with ATS goes from guest to guest, and to the host */
 static void iommufd_test_ats_owner(struct kunit *test)
 {
@@ -1299,6 +1452,9 @@ static struct kunit_case iommufd_test_cases[] = {
 	KUNIT_CASE(iommufd_test_ats_off),
 	KUNIT_CASE(iommufd_test_ats_on),
 	KUNIT_CASE(iommufd_test_ats_owner),
+	KUNIT_CASE(iommufd_test_attach_entries),
+	KUNIT_CASE(iommufd_test_ats_enable_order),
+	KUNIT_CASE(iommufd_test_ats_enable_fails),
 	{},
 };
 

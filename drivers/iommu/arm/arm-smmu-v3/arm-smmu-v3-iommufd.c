@@ -17,6 +17,13 @@
  *   write lock meanwhile and sets ats_vsmmu before it lets go. An ATC_INV that
  *   comes too early to reach the device has no entry to find there.
  *
+ * The limit of this is a CMD_SYNC that times out, after a second: the issuer then
+ * goes on, whether it is the guest or the attach, although an ATC_INV may still be
+ * under way. It can reach the device after ATS was switched off, or after the
+ * device got another owner. It then invalidates what the new owner has cached,
+ * which costs that owner time, or the device does not answer it, and the SMMU
+ * reports an ATC invalidation timeout again (CERROR_ATC_INV_SYNC, IHI0070 7.1).
+ *
  * Lock order: arm_smmu_asid_lock, ats_lock (write); ats_lock (read), the lock of
  * the vIOMMU's vDEVICEs, which is a leaf. No lock is held while commands are read
  * from user memory, and no spinlock while the SMMU executes them.
@@ -160,7 +167,8 @@ void arm_vsmmu_ats_commit_begin(struct arm_smmu_attach_state *state)
 
 /**
  * arm_vsmmu_ats_commit_end - Let the new guest's ATC_INVs reach the device
- * @state: The attach; the device has ATS and its ATC is empty
+ * @state: The attach; the ATC of the device is empty. If the device could not
+ *         enable ATS, ats_enabled is false and no guest may reach the ATC.
  *
  * Context: Process context; undoes arm_vsmmu_ats_commit_begin().
  */
@@ -169,7 +177,8 @@ void arm_vsmmu_ats_commit_end(struct arm_smmu_attach_state *state)
 	lockdep_assert_held(&arm_smmu_asid_lock);
 
 	if (state->ats_vsmmu != state->master->ats_vsmmu) {
-		WRITE_ONCE(state->master->ats_vsmmu, state->ats_vsmmu);
+		if (state->ats_enabled)
+			WRITE_ONCE(state->master->ats_vsmmu, state->ats_vsmmu);
 		up_write(&state->ats_vsmmu->ats_lock);
 	}
 }

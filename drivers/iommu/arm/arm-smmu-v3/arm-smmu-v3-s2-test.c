@@ -288,44 +288,125 @@ static int on_timeout(struct arm_smmu_fake *fake, u64 *cmds, int n)
 	return -ETIMEDOUT;
 }
 
+/* Let the SMMU complete no command, or all again */
+static void set_timeout(struct setup *s, bool timeout)
+{
+	s->fake->on_issue = timeout ? on_timeout : NULL;
+}
+
 /*
  * What the SMMU did not invalidate must not serve the next owner of the VMID. A
  * device that makes the SMMU time out cannot use up the VMIDs of others by it.
  */
 static void s2_test_remove_timeout(struct kunit *test)
 {
+	struct arm_smmu_s2_user users[ARM_SMMU_MASTER_MAX_VMIDS], user;
 	struct setup *s = test->priv;
-	struct arm_smmu_s2_user user;
 	struct arm_smmu_fake_dev *other;
-	u16 lost[ARM_SMMU_MASTER_MAX_VMIDS];
-	unsigned int i;
+	unsigned int i, num = ARRAY_SIZE(users);
 
-	for (i = 0; i < ARRAY_SIZE(lost); i++) {
+	for (i = 0; i < num; i++)
 		KUNIT_ASSERT_EQ(test, 0,
 				arm_smmu_s2_user_add(s->parent, &s->dev->master,
-						     &user));
-		lost[i] = user.vmid;
-		s->fake->on_issue = on_timeout;
-		arm_smmu_s2_user_remove(s->parent, &user);
-		s->fake->on_issue = NULL;
-		KUNIT_EXPECT_TRUE(test, list_empty(&s->parent->nest->users));
-		KUNIT_EXPECT_FALSE(test, arm_smmu_fake_vmid_free(s->fake,
-								 lost[i]));
-	}
-	KUNIT_EXPECT_TRUE(test, list_empty(&s->dev->master.vmids));
+						     &users[i]));
+	set_timeout(s, true);
+	for (i = 0; i < num; i++)
+		arm_smmu_s2_user_remove(s->parent, &users[i]);
+	KUNIT_EXPECT_TRUE(test, list_empty(&s->parent->nest->users));
+
+	/* The invalidation fails again */
 	KUNIT_EXPECT_EQ(test, -ENOSPC,
 			arm_smmu_s2_user_add(s->parent, &s->dev->master,
 					     &user));
+	KUNIT_EXPECT_EQ(test, s->dev->master.num_vmids, num);
+	for (i = 0; i < num; i++)
+		KUNIT_EXPECT_FALSE(test, arm_smmu_fake_vmid_free(s->fake,
+								 users[i].vmid));
 
+	/* Another device gets a VMID that was never used */
 	other = arm_smmu_fake_add_dev(test, s->fake, OTHER_SID);
 	KUNIT_EXPECT_EQ(test, 0,
 			arm_smmu_s2_user_add(s->parent, &other->master, &user));
+	KUNIT_EXPECT_EQ(test, user.vmid, num + 1);
+	KUNIT_EXPECT_EQ(test, s->dev->master.num_vmids, num);
+	set_timeout(s, false);
 	arm_smmu_s2_user_remove(s->parent, &user);
-	KUNIT_EXPECT_TRUE(test, arm_smmu_fake_vmid_free(s->fake, user.vmid));
+	KUNIT_EXPECT_EQ(test, s->dev->master.num_vmids, num);
 
-	/* Let the last test of free_all() see what else is left */
-	for (i = 0; i < ARRAY_SIZE(lost); i++)
-		ida_free(&s->fake->smmu.vmid_map, lost[i]);
+	/* It succeeds: all come back, by one CMD_SYNC before one is handed out */
+	arm_smmu_fake_forget(s->fake);
+	KUNIT_EXPECT_EQ(test, 0,
+			arm_smmu_s2_user_add(s->parent, &s->dev->master,
+					     &user));
+	KUNIT_EXPECT_EQ(test, s->dev->master.num_vmids, 1);
+	KUNIT_EXPECT_TRUE(test, list_empty(&s->fake->smmu.stale_vmids));
+	KUNIT_EXPECT_EQ(test, s->fake->calls, 1);
+	KUNIT_ASSERT_EQ(test, s->fake->num, num);
+	for (i = 0; i < num; i++) {
+		KUNIT_EXPECT_EQ(test, cmd_op(&s->fake->log[i]), OP_S12_VMALL);
+		KUNIT_EXPECT_EQ(test, cmd_vmid(&s->fake->log[i]),
+				users[i].vmid);
+		KUNIT_EXPECT_EQ(test, s->fake->log[i].synced, i == num - 1);
+	}
+	arm_smmu_s2_user_remove(s->parent, &user);
+	KUNIT_EXPECT_EQ(test, s->dev->master.num_vmids, 0);
+	free_all(test);
+}
+
+/* While VMIDs are invalidated again, nobody can get them */
+static int on_retry(struct arm_smmu_fake *fake, u64 *cmds, int n)
+{
+	struct removal *r = fake->priv;
+
+	r->was_free |= arm_smmu_fake_vmid_free(fake, cmds[0] >> 32 & 0xffff);
+	return 0;
+}
+
+/*
+ * More stale VMIDs than a batch has room for come back by several allocations.
+ * Their device may be removed meanwhile.
+ */
+static void s2_test_stale_many(struct kunit *test)
+{
+	struct arm_smmu_s2_user *users, user;
+	struct setup *s = test->priv;
+	struct removal *r;
+	unsigned int i, num = 100;
+
+	r = kunit_kzalloc(test, sizeof(*r), GFP_KERNEL);
+	users = kunit_kcalloc(test, num, sizeof(*users), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, r);
+	KUNIT_ASSERT_NOT_NULL(test, users);
+	for (i = 0; i < num; i++)
+		KUNIT_ASSERT_EQ(test, 0, add_user(test, &users[i]));
+	set_timeout(s, true);
+	for (i = 0; i < num; i++)
+		arm_smmu_s2_user_remove(s->parent, &users[i]);
+
+	/* The device that paid for the first ones goes */
+	arm_smmu_master_forget_vmids(&s->dev->master);
+	memset(&s->dev->master, POISON_FREE, sizeof(s->dev->master));
+
+	s->fake->on_issue = on_retry;
+	s->fake->priv = r;
+	arm_smmu_fake_forget(s->fake);
+	KUNIT_ASSERT_EQ(test, 0, add_user(test, &user));
+	KUNIT_EXPECT_EQ(test, s->fake->calls, 1);
+	KUNIT_EXPECT_EQ(test, s->fake->num, CMDQ_BATCH_ENTRIES - 1);
+	KUNIT_EXPECT_EQ(test, list_count_nodes(&s->fake->smmu.stale_vmids),
+			num - (CMDQ_BATCH_ENTRIES - 1));
+	KUNIT_EXPECT_FALSE(test, r->was_free);
+	arm_smmu_s2_user_remove(s->parent, &user);
+
+	arm_smmu_fake_forget(s->fake);
+	s->fake->on_issue = on_retry;
+	KUNIT_ASSERT_EQ(test, 0, add_user(test, &user));
+	s->fake->on_issue = NULL;
+	KUNIT_EXPECT_EQ(test, s->fake->num, num - (CMDQ_BATCH_ENTRIES - 1));
+	KUNIT_EXPECT_TRUE(test, list_empty(&s->fake->smmu.stale_vmids));
+	KUNIT_EXPECT_FALSE(test, r->was_free);
+	arm_smmu_s2_user_remove(s->parent, &user);
+	KUNIT_EXPECT_EQ(test, s->payer->master.num_vmids, 0);
 	free_all(test);
 }
 
@@ -338,14 +419,39 @@ static void s2_test_free_timeout(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, attach_plain(test, s->dev));
 	vmid = s->parent->s2_cfg.vmid;
 	forget_masters(test);
-	s->fake->on_issue = on_timeout;
+	set_timeout(s, true);
 	free_domain(s->parent);
-	s->fake->on_issue = NULL;
+	set_timeout(s, false);
 	KUNIT_EXPECT_FALSE(test, arm_smmu_fake_vmid_free(s->fake, vmid));
 	KUNIT_EXPECT_EQ(test, s->dev->master.num_vmids, 1);
 
-	ida_free(&s->fake->smmu.vmid_map, vmid);
+	/* The SMMU is removed */
+	arm_smmu_forget_stale_vmids(&s->fake->smmu);
 	KUNIT_EXPECT_TRUE(test, ida_is_empty(&s->fake->smmu.vmid_map));
+	KUNIT_EXPECT_EQ(test, s->dev->master.num_vmids, 0);
+}
+
+/* Nor is the VMID of a stage 2 domain that is no nest parent */
+static void s2_test_plain_domain_timeout(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	struct arm_smmu_domain *domain;
+	u16 vmid;
+
+	s->fake->smmu.features &= ~ARM_SMMU_FEAT_TRANS_S1;
+	domain = make_domain(test, 0);
+	vmid = domain->s2_cfg.vmid;
+	KUNIT_EXPECT_NE(test, vmid, 0);
+	set_timeout(s, true);
+	free_domain(domain);
+	KUNIT_EXPECT_FALSE(test, arm_smmu_fake_vmid_free(s->fake, vmid));
+	set_timeout(s, false);
+
+	domain = make_domain(test, 0);
+	KUNIT_EXPECT_EQ(test, domain->s2_cfg.vmid, vmid);
+	KUNIT_EXPECT_TRUE(test, list_empty(&s->fake->smmu.stale_vmids));
+	free_domain(domain);
+	free_all(test);
 }
 
 /* Each device pays for a few, whatever they are for, and gets them back */
@@ -858,7 +964,9 @@ static struct kunit_case s2_test_cases[] = {
 	KUNIT_CASE(s2_test_wide_vmids),
 	KUNIT_CASE(s2_test_remove_order),
 	KUNIT_CASE(s2_test_remove_timeout),
+	KUNIT_CASE(s2_test_stale_many),
 	KUNIT_CASE(s2_test_free_timeout),
+	KUNIT_CASE(s2_test_plain_domain_timeout),
 	KUNIT_CASE(s2_test_share),
 	KUNIT_CASE(s2_test_own_vmid),
 	KUNIT_CASE(s2_test_own_vmid_none_left),

@@ -14,11 +14,20 @@
  * An SMMU has as few as 255 VMIDs, and user space decides how many it takes. Each
  * counts against the device that was named to get it: what an administrator hands
  * out is devices, so their number bounds the VMIDs that a VMM can hold, however
- * many iommufds it opens. A VMID whose TLB entries could not be invalidated is
- * never handed out again, and goes on counting until its device is removed.
+ * many iommufds it opens.
  *
- * Lock order: arm_smmu_asid_lock, then either arm_smmu_vmid_lock or
- * arm_smmu_nest_parent::lock, which are not nested.
+ * A VMID whose TLB entries could not be invalidated is not handed out again, and
+ * goes on counting. It is on arm_smmu_device::stale_vmids until an allocation on
+ * the same SMMU has repeated the invalidation with success: another VM's device
+ * may have caused the timeout, and may be gone by then. While commands are issued,
+ * arm_smmu_vmid_lock is not held, so that nobody else waits for them. Meanwhile
+ * the VMIDs stay allocated. Another thread that allocates one in that time has to
+ * do with what is free.
+ *
+ * Lock order: arm_smmu_domain::init_mutex, then either arm_smmu_vmid_lock or
+ * arm_smmu_nest_parent::lock, which are not nested. Neither of the two is taken under
+ * arm_smmu_asid_lock, which all SMMUs share: an allocation can wait for memory, for
+ * an unmap, and for a CMD_SYNC.
  */
 #include <kunit/visibility.h>
 #include <linux/cleanup.h>
@@ -27,7 +36,10 @@
 
 #include "arm-smmu-v3-s2.h"
 
-/* Protects arm_smmu_master::vmids and num_vmids, and arm_smmu_s2_user::payer */
+/*
+ * Protects arm_smmu_device::stale_vmids, arm_smmu_master::vmids and num_vmids, and
+ * arm_smmu_vmid::payer
+ */
 static DEFINE_MUTEX(arm_smmu_vmid_lock);
 
 /**
@@ -59,53 +71,164 @@ int arm_smmu_nest_parent_init(struct arm_smmu_domain *smmu_domain,
 	return 0;
 }
 
-static int arm_smmu_s2_user_alloc_vmid(struct arm_smmu_master *master,
-				       struct arm_smmu_s2_user *user)
+/* How many VMIDs one allocation tries to get back: as many as a batch can have */
+#define ARM_SMMU_STALE_VMIDS_MAX	(CMDQ_BATCH_ENTRIES - 1)
+
+/* Nothing is cached under @v any more */
+static void arm_smmu_vmid_release(struct arm_smmu_device *smmu,
+				  struct arm_smmu_vmid *v)
 {
-	struct arm_smmu_device *smmu = master->smmu;
-	int vmid;
+	lockdep_assert_held(&arm_smmu_vmid_lock);
+
+	if (v->payer) {
+		list_del(&v->payer_node);
+		v->payer->num_vmids--;
+	}
+	ida_free(&smmu->vmid_map, v->vmid);
+	kfree(v);
+}
+
+/* Try again to invalidate VMIDs that could not be invalidated before */
+static void arm_smmu_retry_stale_vmids(struct arm_smmu_device *smmu)
+{
+	u16 vmids[ARM_SMMU_STALE_VMIDS_MAX];
+	struct arm_smmu_vmid *v, *next;
+	LIST_HEAD(batch);
+	int num = 0;
+	int ret;
+
+	scoped_guard(mutex, &arm_smmu_vmid_lock) {
+		list_for_each_entry_safe(v, next, &smmu->stale_vmids,
+					 stale_node) {
+			if (num == ARRAY_SIZE(vmids))
+				break;
+			list_move_tail(&v->stale_node, &batch);
+			vmids[num++] = v->vmid;
+		}
+	}
+	if (!num)
+		return;
+
+	ret = arm_smmu_tlb_inv_vmids(smmu, vmids, num);
 
 	guard(mutex)(&arm_smmu_vmid_lock);
-	if (master->num_vmids >= ARM_SMMU_MASTER_MAX_VMIDS)
-		return -ENOSPC;
+	if (ret) {
+		list_splice_tail(&batch, &smmu->stale_vmids);
+		return;
+	}
+	list_for_each_entry_safe(v, next, &batch, stale_node)
+		arm_smmu_vmid_release(smmu, v);
+}
+
+/**
+ * arm_smmu_vmid_alloc - Allocate a VMID
+ * @smmu: The SMMU where it will be used
+ * @payer: The device behind @smmu that pays for it, or NULL
+ *
+ * Context: Process context, may sleep. Waits for at most one CMD_SYNC.
+ *
+ * Return: the allocation, or an error pointer: -ENOSPC if all VMIDs of @smmu are
+ * taken or @payer has paid for ARM_SMMU_MASTER_MAX_VMIDS of them, -ENOMEM.
+ */
+struct arm_smmu_vmid *arm_smmu_vmid_alloc(struct arm_smmu_device *smmu,
+					  struct arm_smmu_master *payer)
+{
+	struct arm_smmu_vmid *v;
+	int vmid;
+
+	v = kzalloc(sizeof(*v), GFP_KERNEL_ACCOUNT);
+	if (!v)
+		return ERR_PTR(-ENOMEM);
+
+	arm_smmu_retry_stale_vmids(smmu);
+
+	guard(mutex)(&arm_smmu_vmid_lock);
+	if (payer && payer->num_vmids >= ARM_SMMU_MASTER_MAX_VMIDS) {
+		kfree(v);
+		return ERR_PTR(-ENOSPC);
+	}
 
 	/* VMID 0 is for STEs without stage 2 */
 	vmid = ida_alloc_range(&smmu->vmid_map, 1, (1 << smmu->vmid_bits) - 1,
 			       GFP_KERNEL_ACCOUNT);
-	if (vmid < 0)
-		return vmid;
+	if (vmid < 0) {
+		kfree(v);
+		return ERR_PTR(vmid);
+	}
 
-	user->smmu = smmu;
-	user->vmid = vmid;
-	user->payer = master;
-	list_add(&user->payer_node, &master->vmids);
-	master->num_vmids++;
-	return 0;
+	v->vmid = vmid;
+	v->payer = payer;
+	if (payer) {
+		list_add(&v->payer_node, &payer->vmids);
+		payer->num_vmids++;
+	}
+	return v;
 }
 
-/* The VMID stays allocated, and its payer short of it, unless it is @clean. */
-static void arm_smmu_s2_user_free_vmid(struct arm_smmu_s2_user *user,
-				       bool clean)
+/* Unless it is @clean, the VMID stays allocated and its payer short of it */
+static void arm_smmu_vmid_put(struct arm_smmu_device *smmu,
+			      struct arm_smmu_vmid *v, bool clean)
 {
 	guard(mutex)(&arm_smmu_vmid_lock);
-	if (user->payer) {
-		list_del(&user->payer_node);
-		if (clean)
-			user->payer->num_vmids--;
-	}
 	if (clean)
-		ida_free(&user->smmu->vmid_map, user->vmid);
+		arm_smmu_vmid_release(smmu, v);
+	else
+		list_add_tail(&v->stale_node, &smmu->stale_vmids);
 }
+
+static int arm_smmu_vmid_inv(struct arm_smmu_device *smmu, u16 vmid)
+{
+	int ret = arm_smmu_tlb_inv_vmids(smmu, &vmid, 1);
+
+	if (ret)
+		dev_err_ratelimited(smmu->dev,
+				    "VMID %u cannot be invalidated (%d), and will not be used until it is\n",
+				    vmid, ret);
+	return ret;
+}
+
+/**
+ * arm_smmu_vmid_free - Invalidate a VMID and give it back
+ * @smmu: The SMMU
+ * @v: What arm_smmu_vmid_alloc() returned; no STE carries the VMID any more
+ *
+ * Context: Process context, may sleep.
+ */
+void arm_smmu_vmid_free(struct arm_smmu_device *smmu, struct arm_smmu_vmid *v)
+{
+	arm_smmu_vmid_put(smmu, v, !arm_smmu_vmid_inv(smmu, v->vmid));
+}
+
+/**
+ * arm_smmu_forget_stale_vmids - Free what is left of VMIDs of an SMMU
+ * @smmu: The SMMU, which is about to be removed
+ *
+ * Context: Process context, may sleep. Nobody gets another VMID of @smmu.
+ */
+void arm_smmu_forget_stale_vmids(struct arm_smmu_device *smmu)
+{
+	struct arm_smmu_vmid *v, *next;
+
+	guard(mutex)(&arm_smmu_vmid_lock);
+	list_for_each_entry_safe(v, next, &smmu->stale_vmids, stale_node) {
+		list_del(&v->stale_node);
+		arm_smmu_vmid_release(smmu, v);
+	}
+}
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_forget_stale_vmids);
 
 static int arm_smmu_s2_user_add_to(struct arm_smmu_nest_parent *nest,
 				   struct arm_smmu_master *master,
 				   struct arm_smmu_s2_user *user, bool stage1)
 {
-	int ret = arm_smmu_s2_user_alloc_vmid(master, user);
+	struct arm_smmu_vmid *v = arm_smmu_vmid_alloc(master->smmu, master);
 
-	if (ret)
-		return ret;
+	if (IS_ERR(v))
+		return PTR_ERR(v);
 
+	user->smmu = master->smmu;
+	user->alloc = v;
+	user->vmid = v->vmid;
 	user->stage1 = stage1;
 	down_write(&nest->lock);
 	list_add_tail(&user->node, &nest->users);
@@ -138,31 +261,21 @@ EXPORT_SYMBOL_IF_KUNIT(arm_smmu_s2_user_add);
  * @parent: The nest parent
  * @user: What arm_smmu_s2_user_add() filled in; no STE carries its VMID any more
  *
- * If the SMMU does not complete the invalidation, the VMID stays allocated: its
- * next owner would find the TLB entries of this one.
+ * If the SMMU does not complete the invalidation, the VMID stays allocated until
+ * a later one completes: its next owner would find the TLB entries of this one.
  *
  * Context: Process context, may sleep.
  */
 void arm_smmu_s2_user_remove(struct arm_smmu_domain *parent,
 			     struct arm_smmu_s2_user *user)
 {
-	struct arm_smmu_cmdq_ent cmd = {
-		.opcode = CMDQ_OP_TLBI_S12_VMALL,
-		.tlbi.vmid = user->vmid,
-	};
-	int ret;
-
-	ret = arm_smmu_cmdq_issue_cmd_with_sync(user->smmu, &cmd);
-	if (ret)
-		dev_err_ratelimited(user->smmu->dev,
-				    "VMID %u cannot be invalidated (%d), and will not be used again\n",
-				    user->vmid, ret);
+	int ret = arm_smmu_vmid_inv(user->smmu, user->vmid);
 
 	down_write(&parent->nest->lock);
 	list_del(&user->node);
 	up_write(&parent->nest->lock);
 
-	arm_smmu_s2_user_free_vmid(user, !ret);
+	arm_smmu_vmid_put(user->smmu, user->alloc, !ret);
 }
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_s2_user_remove);
 
@@ -174,11 +287,11 @@ EXPORT_SYMBOL_IF_KUNIT(arm_smmu_s2_user_remove);
  */
 void arm_smmu_master_forget_vmids(struct arm_smmu_master *master)
 {
-	struct arm_smmu_s2_user *user;
+	struct arm_smmu_vmid *v;
 
 	guard(mutex)(&arm_smmu_vmid_lock);
-	list_for_each_entry(user, &master->vmids, payer_node)
-		user->payer = NULL;
+	list_for_each_entry(v, &master->vmids, payer_node)
+		v->payer = NULL;
 }
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_master_forget_vmids);
 
@@ -191,7 +304,8 @@ EXPORT_SYMBOL_IF_KUNIT(arm_smmu_master_forget_vmids);
  * VMID. It is therefore allocated when the first device is attached to the nest
  * parent itself, and kept until the nest parent is freed.
  *
- * Context: Process context, may sleep; the caller holds arm_smmu_asid_lock.
+ * Context: Process context, may sleep; takes the init_mutex of @smmu_domain. The
+ * caller does not hold arm_smmu_asid_lock.
  *
  * Return: 0, or an error of arm_smmu_s2_user_add().
  */
@@ -201,9 +315,13 @@ int arm_smmu_nest_parent_get_vmid(struct arm_smmu_domain *smmu_domain,
 	struct arm_smmu_nest_parent *nest = smmu_domain->nest;
 	int ret;
 
-	lockdep_assert_held(&arm_smmu_asid_lock);
+	lockdep_assert_not_held(&arm_smmu_asid_lock);
 
-	if (!nest || smmu_domain->s2_cfg.vmid)
+	if (!nest)
+		return 0;
+
+	guard(mutex)(&smmu_domain->init_mutex);
+	if (smmu_domain->s2_cfg.vmid)
 		return 0;
 
 	ret = arm_smmu_s2_user_add_to(nest, master, &nest->plain, false);

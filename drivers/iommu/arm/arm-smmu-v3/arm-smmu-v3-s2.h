@@ -7,6 +7,7 @@
 
 #include <linux/list.h>
 #include <linux/rwsem.h>
+#include <linux/slab.h>
 
 #include "arm-smmu-v3.h"
 
@@ -17,21 +18,35 @@
 #define ARM_SMMU_MASTER_MAX_VMIDS	8
 
 /**
+ * struct arm_smmu_vmid - A VMID that is allocated
+ * @payer: Device whose share of VMIDs it counts against; NULL if there is none, or
+ *         once the device is gone
+ * @payer_node: Entry in arm_smmu_master::vmids
+ * @stale_node: Entry in arm_smmu_device::stale_vmids, where the VMID waits until
+ *              its TLB entries are invalidated
+ * @vmid: The VMID
+ */
+struct arm_smmu_vmid {
+	struct arm_smmu_master		*payer;
+	struct list_head		payer_node;
+	struct list_head		stale_node;
+	u16				vmid;
+};
+
+/**
  * struct arm_smmu_s2_user - A VMID under which stage 2 tables are in use
  * @node: Entry in arm_smmu_nest_parent::users
  * @smmu: SMMU whose TLB holds entries of @vmid
  * @vmid: VMID, unique on @smmu
  * @stage1: A guest's stage 1 can be on top
- * @payer: Device whose share of VMIDs @vmid counts against; NULL once it is gone
- * @payer_node: Entry in arm_smmu_master::vmids
+ * @alloc: The allocation of @vmid
  */
 struct arm_smmu_s2_user {
 	struct list_head		node;
 	struct arm_smmu_device		*smmu;
 	u16				vmid;
 	bool				stage1;
-	struct arm_smmu_master		*payer;
-	struct list_head		payer_node;
+	struct arm_smmu_vmid		*alloc;
 };
 
 /**
@@ -60,6 +75,10 @@ int arm_smmu_s2_user_add(struct arm_smmu_domain *parent,
 void arm_smmu_s2_user_remove(struct arm_smmu_domain *parent,
 			     struct arm_smmu_s2_user *user);
 void arm_smmu_master_forget_vmids(struct arm_smmu_master *master);
+struct arm_smmu_vmid *arm_smmu_vmid_alloc(struct arm_smmu_device *smmu,
+					  struct arm_smmu_master *payer);
+void arm_smmu_vmid_free(struct arm_smmu_device *smmu, struct arm_smmu_vmid *v);
+void arm_smmu_forget_stale_vmids(struct arm_smmu_device *smmu);
 void arm_smmu_nest_parent_inv_range(struct arm_smmu_domain *smmu_domain,
 				    unsigned long iova, size_t size,
 				    size_t granule, bool leaf);
@@ -85,6 +104,38 @@ arm_smmu_nest_parent_put_vmid(struct arm_smmu_domain *smmu_domain)
 }
 
 static inline void arm_smmu_master_forget_vmids(struct arm_smmu_master *master)
+{
+}
+
+static inline struct arm_smmu_vmid *
+arm_smmu_vmid_alloc(struct arm_smmu_device *smmu, struct arm_smmu_master *payer)
+{
+	struct arm_smmu_vmid *v = kzalloc(sizeof(*v), GFP_KERNEL);
+	int vmid;
+
+	if (!v)
+		return ERR_PTR(-ENOMEM);
+
+	vmid = ida_alloc_range(&smmu->vmid_map, 1, (1 << smmu->vmid_bits) - 1,
+			       GFP_KERNEL);
+	if (vmid < 0) {
+		kfree(v);
+		return ERR_PTR(vmid);
+	}
+	v->vmid = vmid;
+	return v;
+}
+
+/* If the SMMU does not complete the invalidation, the VMID is lost */
+static inline void arm_smmu_vmid_free(struct arm_smmu_device *smmu,
+				      struct arm_smmu_vmid *v)
+{
+	if (!arm_smmu_tlb_inv_vmids(smmu, &v->vmid, 1))
+		ida_free(&smmu->vmid_map, v->vmid);
+	kfree(v);
+}
+
+static inline void arm_smmu_forget_stale_vmids(struct arm_smmu_device *smmu)
 {
 }
 

@@ -932,19 +932,23 @@ struct busy {
 	atomic_bool stop;
 };
 
-/* Calls that hold the device while they wait for the lock of its group */
+static int alloc_on_going(struct busy *busy)
+{
+	return vdevice_alloc(busy->self->fd, busy->self->viommu_id,
+			     busy->self->going_dev_id, VIRT_ID + 1, NULL);
+}
+
+/*
+ * Calls that hold the device while they wait for the lock of its group. Returns what
+ * a call gets that starts after the stop.
+ */
 static int alloc_until_stop(void *arg)
 {
 	struct busy *busy = arg;
-	__u32 vdev_id;
-	int rc;
 
-	do {
-		rc = vdevice_alloc(busy->self->fd, busy->self->viommu_id,
-				   busy->self->going_dev_id, VIRT_ID + 1,
-				   &vdev_id);
-	} while (!atomic_load(&busy->stop));
-	return rc;
+	while (!atomic_load(&busy->stop))
+		alloc_on_going(busy);
+	return alloc_on_going(busy);
 }
 
 /* Calls that always overlap do not keep a device for ever */
