@@ -4,7 +4,7 @@ W := tools/testing/viommu
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help deps tree refresh series deb image run shell vmm test test-vmm test-long check bench clean
+.PHONY: help deps tree refresh series deb image qemu run shell vmm test test-vmm test-long check bench clean
 
 help:
 	@echo 'make run        boot the series on an emulated SMMUv3 and watch a small VMM use it'
@@ -12,6 +12,7 @@ help:
 	@echo ''
 	@echo 'make image      the kernel: build/Image'
 	@echo 'make shell      boot it to a prompt'
+	@echo 'make qemu       a QEMU with Tegra241 CMDQV: build/qemu/qemu-system-aarch64'
 	@echo 'make vmm        a console in a guest of Debian'"'"'s QEMU; test-vmm: its tests'
 	@echo 'make bench      count instructions; PEER=7.3 beside another kernel'
 	@echo 'make check      static checks'
@@ -44,6 +45,9 @@ deb: deps
 image: deps
 	@$(W)/image
 	@$(W)/initramfs
+
+qemu: deps
+	@$(W)/qemu-build
 
 run: image
 	@$(W)/run
