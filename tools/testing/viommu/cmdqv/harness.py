@@ -136,7 +136,7 @@ class Context:
         merged.update({k.replace('_', '-'): v for k, v in knobs.items()})
         merged.update(self.knobs)
         if self.mutation:
-            merged[self.mutation] = True
+            merged[self.mutation] = model.MUTATIONS[self.mutation]
         bed = Bed(self.binary, merged, devices)
         try:
             yield bed.start() if start else bed

@@ -5,7 +5,12 @@ BASE = 0x0f000000
 PATH = '/machine/cmdqv'
 # SPI 176: the only interrupt of the block
 DEFAULTS = {'log2-vintfs': 6, 'log2-vcmdqs': 7, 'log2-sids': 4}
-MUTATIONS = ('no-vmid-stamp', 'no-sid-swap', 'no-filter', 'no-irq', 'level-irq')
+# Faults of the model, and choices that are faults for a test of the other choice
+MUTATIONS = {name: True for name in (
+    'no-vmid-stamp', 'no-sid-swap', 'no-filter', 'no-irq', 'level-irq', 'alloc-steal', 'vmid-live',
+    'write-running', 'unmask-irq', 'wide-access', 'sid-match-last', 'ignore-cr0', 'sticky',
+    'sync-cs-ok', 'cons-err-keep', 'atc-collect-error', 'no-hyp-own')}
+MUTATIONS['gerrorn-irq'] = False
 
 
 def arguments(knobs, ram_size, devices):

@@ -225,13 +225,18 @@ class Testbed:
                 raise MachineError(f'page {which} of slot {slot}: {data.hex()}')
         return pages[0] if len(pages) == 1 else None
 
-    def make_stale(self, i, slot):
-        """Have the SMMU cache @slot of device @i, then point the table elsewhere."""
-        self.guest[i].point(slot, 0)
-        self.smmu.own(command(NSNH_ALL), sync())
-        if self.where(i, slot) != 0:
-            raise MachineError(f'device {i} does not reach its page through slot {slot}')
-        self.guest[i].point(slot, 1)
+    def make_stale(self, i, *slots):
+        """Have the SMMU cache slots of device @i, then point the table elsewhere.
+
+        What it caches of the other devices stays.
+        """
+        for slot in slots:
+            self.guest[i].point(slot, 0)
+        self.smmu.own(tlbi_asid(self.guest[i].vmid, self.guest[i].asid), sync())
+        for slot in slots:
+            if self.where(i, slot) != 0:
+                raise MachineError(f'device {i} does not reach its page through slot {slot}')
+            self.guest[i].point(slot, 1)
 
     def is_fresh(self, i, slot):
         """Tell whether what make_stale() left in the TLB was invalidated since."""
