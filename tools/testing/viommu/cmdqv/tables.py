@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""CMDQV.md, sections 1, 3, 4 and 5: registers, sequences, commands, errors."""
+"""CMDQV.md, sections 1 to 5: registers, ACPI, sequences, commands, errors."""
 
 import random
 
+import firmware
 import model
 from block import (CERROR_ABT, CERROR_ATC, CERROR_ILL, CERROR_NONE, CMDQ_ERR_MAP, CONFIG, CONS,
                    CONS_INDX_BASE, EN, ERR_CMD, HYP_OWN, LVCMDQ_ERR_MAP_64, PARAM, PROD, Q_BASE,
@@ -301,6 +302,37 @@ def _(t):
         q.run(*[sync()] * 5)
         bed.quiet(100 * MS)
         t.eq('copy', int.from_bytes(bed.m.load(copy, 4), 'little') & 0xfffff, 5)
+
+
+# ---- Section 2 ----
+
+@test('ACPI: one NVDA200C with memory and an edge interrupt',
+      over={'uid': (0, 1, 300), 'log2-vintfs': (1, 6)})
+def _(t):
+    with t.bed(start=False) as bed:
+        devices = firmware.devices_with_hid(bed.m, 'NVDA200C')
+        t.eq('devices', len(devices), 1)
+        t.eq('_CCA', firmware.named(devices[0], '_CCA'), 1)
+        t.eq('_UID', str(firmware.named(devices[0], '_UID')), str(t.knobs['uid']))
+        memory, interrupts = firmware.resources(devices[0])
+        t.eq('memory', memory, [(model.BASE, model.BASE + bed.b.size - 1, bed.b.size)])
+        # Consumer, edge, active high, exclusive
+        t.eq('interrupts', interrupts, [(3, (208,))])
+
+
+@test('ACPI: _UID is the identifier of the SMMU\'s IORT node')
+def _(t):
+    with t.bed(start=False) as bed:
+        uid = firmware.named(firmware.devices_with_hid(bed.m, 'NVDA200C')[0], '_UID')
+        t.eq('identifiers', [str(i) for i in firmware.iort_smmu_identifiers(bed.m)], [str(uid)])
+
+
+@test('ACPI: without interrupt', over={'acpi-irq': (False,)})
+def _(t):
+    with t.bed(start=False) as bed:
+        memory, interrupts = firmware.resources(firmware.devices_with_hid(bed.m, 'NVDA200C')[0])
+        t.eq('memory', len(memory), 1)
+        t.eq('interrupts', interrupts, [])
 
 
 # ---- Section 3 ----
