@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The model's interface, as tools/testing/viommu/qemu/README.rst has it."""
+"""The model's interface, as tools/testing/viommu/qemu/README has it."""
 
 BASE = 0x0f000000
 PATH = '/machine/cmdqv'
