@@ -46,7 +46,8 @@ image: deps
 	@$(W)/image
 	@$(W)/initramfs
 
-qemu: deps
+qemu:
+	@scripts/deps qemu
 	@$(W)/qemu-build
 
 run: image
