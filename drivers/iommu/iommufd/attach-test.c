@@ -106,13 +106,14 @@ static void run_cases(struct kunit *test,
 			.move = { .from = from, .to = to },
 			.fails = cases[i].fails,
 		};
+		const char *fails = cases[i].fails ? cases[i].fails : "nothing";
 		int rc = iommufd_move_run(&fake.move, steps, FAKE_STEPS,
 					  fake_attach, fake_detach);
 
 		KUNIT_EXPECT_EQ_MSG(test, rc, cases[i].fails ? -ENOSPC : 0,
-				    "%s fails", cases[i].fails ?: "nothing");
+				    "%s fails", fails);
 		KUNIT_EXPECT_STREQ_MSG(test, fake.log, cases[i].expected,
-				       "%s fails", cases[i].fails ?: "nothing");
+				       "%s fails", fails);
 	}
 }
 
