@@ -11,5 +11,8 @@
 int iommufd_viommu_report_event(struct iommufd_viommu *viommu,
 				unsigned int type, u64 virt_id, u32 id,
 				const void *event, size_t len);
+int iommufd_viommu_report_own_event(struct iommufd_viommu *viommu,
+				    unsigned int type, const void *event,
+				    size_t len);
 #endif
 #endif

@@ -35,6 +35,7 @@ enum iommufd_object_type {
 	IOMMUFD_OBJ_VIOMMU,
 	IOMMUFD_OBJ_VDEVICE,
 	IOMMUFD_OBJ_VEVENTQ,
+	IOMMUFD_OBJ_HW_QUEUE,
 #ifdef CONFIG_IOMMUFD_TEST
 	IOMMUFD_OBJ_SELFTEST,
 #endif
@@ -109,6 +110,26 @@ struct iommufd_vdevice {
 };
 
 /**
+ * struct iommufd_hw_queue - Memory of a VM that hardware reads as a queue
+ * @obj: iommufd object; must be first in the driver's structure
+ * @viommu: The vIOMMU, which the queue holds a reference on
+ * @lower: Queue that must outlive this one, from iommufd_hw_queue_depend(), or NULL
+ * @type: enum iommu_hw_queue_type
+ * @index: Number of the queue among those of @viommu, as the VM knows it
+ * @base: IOVA of the queue's first byte in the nest parent
+ * @length: Bytes of the queue
+ */
+struct iommufd_hw_queue {
+	struct iommufd_object obj;
+	struct iommufd_viommu *viommu;
+	struct iommufd_hw_queue *lower;
+	unsigned int type;
+	u32 index;
+	u64 base;
+	u64 length;
+};
+
+/**
  * struct iommufd_viommu_ops - What a driver does for one type of vIOMMU
  * @viommu_size: Bytes of the driver's structure around &struct iommufd_viommu
  * @vdevice_size: Bytes of the driver's structure around &struct iommufd_vdevice
@@ -143,6 +164,21 @@ struct iommufd_vdevice {
  * @vdevice_destroy: Undo @vdevice_init, after the vDEVICE can no longer be looked
  *                   up. Nothing that the driver caches may name it afterwards.
  *
+ * @hw_queue_size: Bytes of the driver's structure around &struct iommufd_hw_queue
+ *                 for a type of queue (enum iommu_hw_queue_type), 0 for a type that
+ *                 the vIOMMU does not have. @max_length is set to the most bytes
+ *                 that such a queue can have.
+ * @hw_queue_init: Start a queue. Its memory begins at the physical address @base_pa
+ *                 and is contiguous, and stays pinned and mapped until
+ *                 @hw_queue_destroy has returned. The driver decides which @index a
+ *                 queue can have: -EINVAL if there is no such queue, -EEXIST if it
+ *                 is in use, -EIO if a lower one must exist and does not.
+ *                 iommufd_hw_queue_depend() keeps that lower one. Several calls
+ *                 for one vIOMMU may run at the same time, also with
+ *                 @hw_queue_destroy.
+ * @hw_queue_destroy: Stop a queue. The hardware does not read its memory any more
+ *                    when this returns.
+ *
  * All are called in process context and may sleep. @member_join, @member_leave,
  * @vdevice_init and @vdevice_destroy are called under the lock of the iommufd
  * group, the first two under the group mutex as well. So is the attach_dev
@@ -171,6 +207,10 @@ struct iommufd_viommu_ops {
 	size_t (*veventq_size)(struct iommufd_viommu *viommu, unsigned int type);
 	int (*vdevice_init)(struct iommufd_vdevice *vdev);
 	void (*vdevice_destroy)(struct iommufd_vdevice *vdev);
+	size_t (*hw_queue_size)(struct iommufd_viommu *viommu,
+				unsigned int type, u64 *max_length);
+	int (*hw_queue_init)(struct iommufd_hw_queue *hwq, phys_addr_t base_pa);
+	void (*hw_queue_destroy)(struct iommufd_hw_queue *hwq);
 };
 
 #if IS_ENABLED(CONFIG_IOMMUFD)
@@ -178,6 +218,12 @@ struct device *iommufd_viommu_find_dev(struct iommufd_viommu *viommu,
 				       u64 virt_id);
 int iommufd_viommu_find_virt_id(struct iommufd_viommu *viommu,
 				struct device *dev, u64 *virt_id);
+int iommufd_hw_queue_depend(struct iommufd_hw_queue *hwq,
+			    struct iommufd_hw_queue *lower);
+int iommufd_viommu_alloc_mmap(struct iommufd_viommu *viommu, phys_addr_t addr,
+			      size_t length, unsigned long *offset);
+void iommufd_viommu_free_mmap(struct iommufd_viommu *viommu,
+			      unsigned long offset);
 int iommufd_data_to_user(struct iommu_user_data *user_data,
 			 const void *src, unsigned int type, size_t len);
 u32 iommufd_read_entries_singly(const struct iommu_user_data_array *array,

@@ -97,29 +97,31 @@ static void run_cases(struct kunit *test,
 		      const struct iommufd_move_step *const *steps,
 		      struct iommufd_hw_pagetable *from,
 		      struct iommufd_hw_pagetable *to,
-		      const struct move_case *cases, unsigned int num)
+		      const struct move_case *rows, unsigned int num)
 {
 	unsigned int i;
 
 	for (i = 0; i != num; i++) {
-		struct fake_move fake = {
-			.move = { .from = from, .to = to },
-			.fails = cases[i].fails,
-		};
-		const char *fails = cases[i].fails ? cases[i].fails : "nothing";
-		int rc = iommufd_move_run(&fake.move, steps, FAKE_STEPS,
-					  fake_attach, fake_detach);
+		const char *fails = rows[i].fails ? rows[i].fails : "nothing";
+		struct fake_move fake = {};
+		int rc;
 
-		KUNIT_EXPECT_EQ_MSG(test, rc, cases[i].fails ? -ENOSPC : 0,
+		fake.move.from = from;
+		fake.move.to = to;
+		fake.fails = rows[i].fails;
+		rc = iommufd_move_run(&fake.move, steps, FAKE_STEPS,
+				      fake_attach, fake_detach);
+
+		KUNIT_EXPECT_EQ_MSG(test, rc, rows[i].fails ? -ENOSPC : 0,
 				    "%s fails", fails);
-		KUNIT_EXPECT_STREQ_MSG(test, fake.log, cases[i].expected,
+		KUNIT_EXPECT_STREQ_MSG(test, fake.log, rows[i].expected,
 				       "%s fails", fails);
 	}
 }
 
 static void attach_test_attach(struct kunit *test)
 {
-	static const struct move_case cases[] = {
+	static const struct move_case rows[] = {
 		{ NULL, "p0 p1 p2 attach s0 s1 s2 c2 c1 c0" },
 		{ "p0", "p0" },
 		{ "p1", "p0 p1 a0" },
@@ -130,12 +132,12 @@ static void attach_test_attach(struct kunit *test)
 		{ "s2", "p0 p1 p2 attach s0 s1 s2 detach a2 a1 a0" },
 	};
 
-	run_cases(test, fake_steps, NULL, &fake_to, cases, ARRAY_SIZE(cases));
+	run_cases(test, fake_steps, NULL, &fake_to, rows, ARRAY_SIZE(rows));
 }
 
 static void attach_test_replace(struct kunit *test)
 {
-	static const struct move_case cases[] = {
+	static const struct move_case rows[] = {
 		{ NULL, "p0 p1 p2 attach c2 c1 c0" },
 		{ "p0", "p0" },
 		{ "p1", "p0 p1 a0" },
@@ -143,30 +145,30 @@ static void attach_test_replace(struct kunit *test)
 		{ "attach", "p0 p1 p2 attach a2 a1 a0" },
 	};
 
-	run_cases(test, fake_steps, &fake_from, &fake_to, cases,
-		  ARRAY_SIZE(cases));
+	run_cases(test, fake_steps, &fake_from, &fake_to, rows,
+		  ARRAY_SIZE(rows));
 }
 
 static void attach_test_detach(struct kunit *test)
 {
-	static const struct move_case cases[] = {
+	static const struct move_case rows[] = {
 		{ NULL, "p0 p1 p2 attach c2 c1 c0" },
 	};
 
-	run_cases(test, fake_steps, &fake_from, NULL, cases,
-		  ARRAY_SIZE(cases));
+	run_cases(test, fake_steps, &fake_from, NULL, rows,
+		  ARRAY_SIZE(rows));
 }
 
 static void attach_test_step_without_calls(struct kunit *test)
 {
-	static const struct move_case cases[] = {
+	static const struct move_case rows[] = {
 		{ NULL, "p0 p2 attach s0 s2 c2 c0" },
 		{ "p2", "p0 p2 a0" },
 		{ "attach", "p0 p2 attach a2 a0" },
 	};
 
-	run_cases(test, sparse_steps, NULL, &fake_to, cases,
-		  ARRAY_SIZE(cases));
+	run_cases(test, sparse_steps, NULL, &fake_to, rows,
+		  ARRAY_SIZE(rows));
 }
 
 static struct kunit_case attach_test_cases[] = {

@@ -66,6 +66,31 @@ int iommufd_viommu_find_virt_id(struct iommufd_viommu *viommu,
 EXPORT_SYMBOL_NS_GPL(iommufd_viommu_find_virt_id, IOMMUFD);
 
 /**
+ * iommufd_hw_queue_depend - Keep a queue until another one is gone
+ * @hwq: Queue that is being started
+ * @lower: Queue of the same vIOMMU that must not stop before @hwq does
+ *
+ * IOMMU_DESTROY of @lower fails with EBUSY from here on. The core drops the
+ * reference after @hwq is stopped, or if hw_queue_init fails after all.
+ *
+ * Context: Any. The hw_queue_init operation of @hwq calls it, at most once, under
+ * the driver's lock that hw_queue_destroy takes before it forgets @lower.
+ *
+ * Return: 0, or -EIO if another thread is destroying @lower already.
+ */
+int iommufd_hw_queue_depend(struct iommufd_hw_queue *hwq,
+			    struct iommufd_hw_queue *lower)
+{
+	if (WARN_ON(hwq->lower || hwq->viommu != lower->viommu))
+		return -EINVAL;
+	if (!refcount_inc_not_zero(&lower->obj.users))
+		return -EIO;
+	hwq->lower = lower;
+	return 0;
+}
+EXPORT_SYMBOL_NS_GPL(iommufd_hw_queue_depend, IOMMUFD);
+
+/**
  * iommufd_data_to_user - Answer a request that came with driver specific data
  * @user_data: The request's data
  * @src: What to write over it

@@ -10,10 +10,14 @@
 #include <linux/debugfs.h>
 #include <linux/idr.h>
 #include <linux/iommufd_viommu.h>
+#include <linux/io.h>
+#include <linux/mm.h>
 #include <linux/slab.h>
 
 #include "selftest_viommu.h"
 
+/* Bytes of the registers that can be mapped */
+#define MOCK_MMAP_LENGTH (2 * PAGE_SIZE)
 /* Requests that are copied at a time */
 #define MOCK_INVALIDATE_BLOCK 16
 
@@ -22,6 +26,9 @@ struct mock_viommu {
 	/* Stands for what the hardware has few of: StreamID pairs, here */
 	struct ida slots;
 	int vmid;
+	/* Stands for a page of registers that the VM may use, or NULL */
+	u32 *page;
+	unsigned long mmap_offset;
 	atomic_t num_vdevices;
 	atomic_t num_domains;
 };
@@ -40,21 +47,14 @@ struct mock_viommu_domain {
 };
 
 static DEFINE_IDA(mock_vmids);
-static struct dentry *mock_dbgfs;
+struct dentry *mock_dbgfs;
 /* How many exist. Tests read them to see that nothing was left behind. */
 static atomic_t mock_num_viommus;
 static atomic_t mock_num_vdevices;
 static atomic_t mock_num_domains;
-/* Calls of the core that should not have been like this */
-static atomic_t mock_num_errors;
+atomic_t mock_num_errors;
 
 static const struct iommu_domain_ops mock_viommu_domain_ops;
-
-#define MOCK_ERROR_ON(_cond)                             \
-	do {                                             \
-		if (WARN_ON(_cond))                      \
-			atomic_inc(&mock_num_errors);    \
-	} while (0)
 
 static struct mock_viommu *to_mock_viommu(struct iommufd_viommu *viommu)
 {
@@ -118,6 +118,31 @@ u32 *mock_viommu_domain_iotlb(struct iommu_domain *domain)
 	return to_mock_viommu_domain(domain)->iotlb;
 }
 
+/* Offer registers, whose first word reads the test's value */
+static int mock_viommu_init_page(struct mock_viommu *mviommu, u32 value)
+{
+	int rc;
+
+	mviommu->page = alloc_pages_exact(MOCK_MMAP_LENGTH,
+					  GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	if (!mviommu->page)
+		return -ENOMEM;
+	mviommu->page[0] = value;
+
+	rc = iommufd_viommu_alloc_mmap(&mviommu->core,
+				       virt_to_phys(mviommu->page),
+				       MOCK_MMAP_LENGTH, &mviommu->mmap_offset);
+	if (rc)
+		free_pages_exact(mviommu->page, MOCK_MMAP_LENGTH);
+	return rc;
+}
+
+static void mock_viommu_destroy_page(struct mock_viommu *mviommu)
+{
+	iommufd_viommu_free_mmap(&mviommu->core, mviommu->mmap_offset);
+	free_pages_exact(mviommu->page, MOCK_MMAP_LENGTH);
+}
+
 static int mock_viommu_init(struct iommufd_viommu *viommu, struct device *dev,
 			    struct iommu_domain *parent,
 			    struct iommu_user_data *user_data)
@@ -150,20 +175,26 @@ static int mock_viommu_init(struct iommufd_viommu *viommu, struct device *dev,
 	}
 
 	if (user_data) {
+		rc = mock_viommu_init_page(mviommu, data.in_data);
+		if (rc)
+			goto err_vmid;
+
 		data.out_data = data.in_data;
-		data.out_mmap_offset = 0;
-		data.out_mmap_length = 0;
+		data.out_mmap_offset = mviommu->mmap_offset;
+		data.out_mmap_length = MOCK_MMAP_LENGTH;
 		rc = iommufd_data_to_user(user_data, &data,
 					  IOMMU_VIOMMU_TYPE_SELFTEST,
 					  sizeof(data));
 		if (rc)
-			goto err_vmid;
+			goto err_page;
 	}
 
 	ida_init(&mviommu->slots);
 	atomic_inc(&mock_num_viommus);
 	return 0;
 
+err_page:
+	mock_viommu_destroy_page(mviommu);
 err_vmid:
 	ida_free(&mock_vmids, mviommu->vmid);
 	return rc;
@@ -177,6 +208,8 @@ static void mock_viommu_destroy(struct iommufd_viommu *viommu)
 	MOCK_ERROR_ON(atomic_read(&mviommu->num_domains));
 	MOCK_ERROR_ON(!ida_is_empty(&mviommu->slots));
 	ida_destroy(&mviommu->slots);
+	if (mviommu->page)
+		mock_viommu_destroy_page(mviommu);
 	ida_free(&mock_vmids, mviommu->vmid);
 	atomic_dec(&mock_num_viommus);
 }

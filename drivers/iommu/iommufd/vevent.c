@@ -83,3 +83,24 @@ out_unlock:
 	return rc;
 }
 EXPORT_SYMBOL_NS_GPL(iommufd_viommu_report_event, IOMMUFD);
+
+/**
+ * iommufd_viommu_report_own_event - Give the VM an event that is of no device
+ * @viommu: The vIOMMU that the event is about, which the caller keeps from going
+ *          away
+ * @type: enum iommu_veventq_type
+ * @event: The event as user space is to see it
+ * @len: Bytes of @event; what the driver's veventq_size told for @type
+ *
+ * Context: See iommufd_viommu_report_event().
+ *
+ * Return: See iommufd_viommu_report_event(). In the trace the virtual ID is all ones.
+ */
+int iommufd_viommu_report_own_event(struct iommufd_viommu *viommu,
+				    unsigned int type, const void *event,
+				    size_t len)
+{
+	return iommufd_viommu_report_event(viommu, type, U64_MAX, 0, event,
+					   len);
+}
+EXPORT_SYMBOL_NS_GPL(iommufd_viommu_report_own_event, IOMMUFD);

@@ -126,6 +126,84 @@ TRACE_EVENT(iommufd_hwpt_nested_destroy,
 		  __entry->ictx, __entry->viommu, __entry->id)
 );
 
+TRACE_EVENT(iommufd_hw_queue_alloc,
+	TP_PROTO(const struct iommufd_hw_queue *hwq, int ret),
+	TP_ARGS(hwq, ret),
+	TP_STRUCT__entry(
+		__field(const void *, ictx)
+		__field(u32, viommu)
+		__field(u32, id)
+		__field(u32, type)
+		__field(u32, index)
+		__field(u64, base)
+		__field(u64, length)
+		__field(int, ret)
+	),
+	TP_fast_assign(
+		__entry->ictx = hwq->viommu->ictx;
+		__entry->viommu = hwq->viommu->obj.id;
+		__entry->id = hwq->obj.id;
+		__entry->type = hwq->type;
+		__entry->index = hwq->index;
+		__entry->base = hwq->base;
+		__entry->length = hwq->length;
+		__entry->ret = ret;
+	),
+	TP_printk("ictx=%p viommu=%u hw_queue=%u type=%u index=%u base=0x%llx length=0x%llx ret=%d",
+		  __entry->ictx, __entry->viommu, __entry->id, __entry->type,
+		  __entry->index, __entry->base, __entry->length, __entry->ret)
+);
+
+TRACE_EVENT(iommufd_hw_queue_destroy,
+	TP_PROTO(const struct iommufd_hw_queue *hwq),
+	TP_ARGS(hwq),
+	TP_STRUCT__entry(
+		__field(const void *, ictx)
+		__field(u32, viommu)
+		__field(u32, id)
+		__field(u32, index)
+	),
+	TP_fast_assign(
+		__entry->ictx = hwq->viommu->ictx;
+		__entry->viommu = hwq->viommu->obj.id;
+		__entry->id = hwq->obj.id;
+		__entry->index = hwq->index;
+	),
+	TP_printk("ictx=%p viommu=%u hw_queue=%u index=%u", __entry->ictx,
+		  __entry->viommu, __entry->id, __entry->index)
+);
+
+/* Pages of registers that user space maps; offset as mmap() has it, in bytes */
+DECLARE_EVENT_CLASS(iommufd_mmap,
+	TP_PROTO(const struct iommufd_viommu *viommu, u64 offset, u64 length),
+	TP_ARGS(viommu, offset, length),
+	TP_STRUCT__entry(
+		__field(const void *, ictx)
+		__field(u32, viommu)
+		__field(u64, offset)
+		__field(u64, length)
+	),
+	TP_fast_assign(
+		__entry->ictx = viommu->ictx;
+		__entry->viommu = viommu->obj.id;
+		__entry->offset = offset;
+		__entry->length = length;
+	),
+	TP_printk("ictx=%p viommu=%u offset=0x%llx length=0x%llx",
+		  __entry->ictx, __entry->viommu, __entry->offset,
+		  __entry->length)
+);
+
+DEFINE_EVENT(iommufd_mmap, iommufd_mmap,
+	TP_PROTO(const struct iommufd_viommu *viommu, u64 offset, u64 length),
+	TP_ARGS(viommu, offset, length)
+);
+
+DEFINE_EVENT(iommufd_mmap, iommufd_munmap,
+	TP_PROTO(const struct iommufd_viommu *viommu, u64 offset, u64 length),
+	TP_ARGS(viommu, offset, length)
+);
+
 /* hwpt 0: the group is attached to nothing of the context any more */
 TRACE_EVENT(iommufd_attach,
 	TP_PROTO(const void *ictx, struct device *dev, u32 hwpt, int ret),

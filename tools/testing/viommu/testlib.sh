@@ -63,3 +63,13 @@ vm()
 {
 	"$viommu/boot" "$@" || true
 }
+
+# kasan_vm args: the same on the kernel that sees most. KASAN=n takes the faster one.
+kasan_vm()
+{
+	if [ "${KASAN:-y}" = n ]; then
+		vm "$@"
+	else
+		vm --kasan "$@"
+	fi
+}

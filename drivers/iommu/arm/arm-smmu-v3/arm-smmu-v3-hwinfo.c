@@ -16,7 +16,8 @@
  *
  * Context: Process context, may sleep.
  *
- * Return: struct iommu_hw_info_arm_smmuv3, which the caller frees, or an error
+ * Return: struct iommu_hw_info_arm_smmuv3, or what the implementation of the SMMU
+ * has to report for a type of its own, which the caller frees, or an error
  * pointer: -EOPNOTSUPP for another type, -ENOMEM.
  */
 void *arm_smmu_hw_info(struct device *dev, u32 *length, u32 *type)
@@ -27,8 +28,11 @@ void *arm_smmu_hw_info(struct device *dev, u32 *length, u32 *type)
 	unsigned int i;
 
 	if (*type != IOMMU_HW_INFO_TYPE_NONE &&
-	    *type != IOMMU_HW_INFO_TYPE_ARM_SMMUV3)
-		return ERR_PTR(-EOPNOTSUPP);
+	    *type != IOMMU_HW_INFO_TYPE_ARM_SMMUV3) {
+		if (!smmu->impl_ops || !smmu->impl_ops->hw_info)
+			return ERR_PTR(-EOPNOTSUPP);
+		return smmu->impl_ops->hw_info(smmu, length, type);
+	}
 
 	info = kzalloc(sizeof(*info), GFP_KERNEL);
 	if (!info)

@@ -50,9 +50,22 @@ static struct arm_vsmmu *to_vsmmu(struct iommufd_viommu *viommu)
 	return container_of(viommu, struct arm_vsmmu, core);
 }
 
-static int arm_vsmmu_init(struct iommufd_viommu *viommu, struct device *dev,
-			  struct iommu_domain *parent,
-			  struct iommu_user_data *user_data)
+/**
+ * arm_vsmmu_init - Set up the base vSMMU
+ * @viommu: Core part of a &struct arm_vsmmu, which can be the first member of a
+ *          larger structure
+ * @dev: A device behind the SMMU
+ * @parent: Stage 2
+ * @user_data: Not used
+ *
+ * Context: Process context, may sleep. arm_vsmmu_destroy() undoes it.
+ *
+ * Return: 0, -EINVAL if the SMMU cannot use @parent, -ENOSPC if no VMID is left for
+ * @dev, -ENOMEM.
+ */
+int arm_vsmmu_init(struct iommufd_viommu *viommu, struct device *dev,
+		   struct iommu_domain *parent,
+		   struct iommu_user_data *user_data)
 {
 	struct arm_smmu_master *master = dev_iommu_priv_get(dev);
 	struct arm_vsmmu *vsmmu = to_vsmmu(viommu);
@@ -77,14 +90,29 @@ static int arm_vsmmu_init(struct iommufd_viommu *viommu, struct device *dev,
 	return arm_smmu_s2_user_add(vsmmu->parent, master, &vsmmu->s2);
 }
 
-static void arm_vsmmu_destroy(struct iommufd_viommu *viommu)
+/**
+ * arm_vsmmu_destroy - Undo arm_vsmmu_init()
+ * @viommu: Core part of the vSMMU. Nothing uses its VMID any more.
+ *
+ * Context: Process context, may sleep.
+ */
+void arm_vsmmu_destroy(struct iommufd_viommu *viommu)
 {
 	struct arm_vsmmu *vsmmu = to_vsmmu(viommu);
 
 	arm_smmu_s2_user_remove(vsmmu->parent, &vsmmu->s2);
 }
 
-static int arm_vsmmu_vdevice_init(struct iommufd_vdevice *vdev)
+/**
+ * arm_vsmmu_vdevice_init - Check that a device can have a vSID
+ * @vdev: The vDEVICE
+ *
+ * Context: Process context; the lock of the iommufd group is held.
+ *
+ * Return: 0, -EINVAL if virt_id is not a StreamID, -EOPNOTSUPP if the device has
+ * other than one StreamID.
+ */
+int arm_vsmmu_vdevice_init(struct iommufd_vdevice *vdev)
 {
 	struct arm_smmu_master *master = dev_iommu_priv_get(vdev->dev);
 
@@ -97,8 +125,13 @@ static int arm_vsmmu_vdevice_init(struct iommufd_vdevice *vdev)
 	return 0;
 }
 
-/* In abort and bypass a vDEVICE can go while its device is attached */
-static void arm_vsmmu_vdevice_destroy(struct iommufd_vdevice *vdev)
+/**
+ * arm_vsmmu_vdevice_destroy - Forget the vSID of a device
+ * @vdev: The vDEVICE. Its device can still be attached, in abort or bypass.
+ *
+ * Context: Process context, may sleep; the lock of the iommufd group is held.
+ */
+void arm_vsmmu_vdevice_destroy(struct iommufd_vdevice *vdev)
 {
 	struct arm_smmu_master *master = dev_iommu_priv_get(vdev->dev);
 
@@ -108,8 +141,17 @@ static void arm_vsmmu_vdevice_destroy(struct iommufd_vdevice *vdev)
 	mutex_unlock(&arm_smmu_asid_lock);
 }
 
-static size_t arm_vsmmu_veventq_size(struct iommufd_viommu *viommu,
-				     unsigned int type)
+/**
+ * arm_vsmmu_veventq_size - Tell the size of an event of the base vSMMU
+ * @viommu: Core part of the vSMMU
+ * @type: enum iommu_veventq_type
+ *
+ * Context: Any.
+ *
+ * Return: the bytes, 0 for a type that the base vSMMU never reports.
+ */
+size_t arm_vsmmu_veventq_size(struct iommufd_viommu *viommu,
+			      unsigned int type)
 {
 	if (type != IOMMU_VEVENTQ_TYPE_ARM_SMMUV3)
 		return 0;
@@ -333,8 +375,20 @@ static u32 arm_vsmmu_issue_block(struct arm_vsmmu *vsmmu,
 	return done;
 }
 
-static int arm_vsmmu_cache_invalidate(struct iommufd_viommu *viommu,
-				      struct iommu_user_data_array *array)
+/**
+ * arm_vsmmu_cache_invalidate - Execute commands of a guest
+ * @viommu: Core part of the vSMMU
+ * @array: The commands, in user space. Its entry_num is set to how many were
+ *         executed and are complete.
+ *
+ * Context: Process context, may sleep; no lock is held.
+ *
+ * Return: 0; -EINVAL if the array is not of a guest's commands, -EIO if a command is
+ * not allowed, -EFAULT or -E2BIG if it cannot be read, -EINTR after a fatal signal,
+ * -ETIMEDOUT if the SMMU does not complete it.
+ */
+int arm_vsmmu_cache_invalidate(struct iommufd_viommu *viommu,
+			       struct iommu_user_data_array *array)
 {
 	struct arm_vsmmu *vsmmu = to_vsmmu(viommu);
 	/* Only what was read into it is used: don't clear it for one command */
@@ -409,9 +463,15 @@ static const struct iommufd_viommu_ops arm_vsmmu_ops = {
 const struct iommufd_viommu_ops *arm_smmu_viommu_ops(struct device *dev,
 						     unsigned int type)
 {
-	if (type != IOMMU_VIOMMU_TYPE_ARM_SMMUV3 ||
-	    !arm_smmu_master_nestable(dev_iommu_priv_get(dev)))
+	struct arm_smmu_master *master = dev_iommu_priv_get(dev);
+	struct arm_smmu_device *smmu = master->smmu;
+
+	if (!arm_smmu_master_nestable(master))
 		return NULL;
-	return &arm_vsmmu_ops;
+	if (type == IOMMU_VIOMMU_TYPE_ARM_SMMUV3)
+		return &arm_vsmmu_ops;
+	if (smmu->impl_ops && smmu->impl_ops->viommu_ops)
+		return smmu->impl_ops->viommu_ops(smmu, type);
+	return NULL;
 }
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_viommu_ops);

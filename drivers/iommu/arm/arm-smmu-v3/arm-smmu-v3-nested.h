@@ -66,6 +66,15 @@ arm_vsmmu_alloc_domain_nested(struct iommufd_viommu *viommu, u32 flags,
 bool arm_smmu_nested_translates(struct iommu_domain *domain);
 int arm_smmu_attach_dev_nested(struct iommu_domain *domain, struct device *dev);
 void arm_smmu_nested_leave(struct iommu_domain *domain, struct device *dev);
+int arm_vsmmu_init(struct iommufd_viommu *viommu, struct device *dev,
+		   struct iommu_domain *parent,
+		   struct iommu_user_data *user_data);
+void arm_vsmmu_destroy(struct iommufd_viommu *viommu);
+int arm_vsmmu_vdevice_init(struct iommufd_vdevice *vdev);
+void arm_vsmmu_vdevice_destroy(struct iommufd_vdevice *vdev);
+size_t arm_vsmmu_veventq_size(struct iommufd_viommu *viommu, unsigned int type);
+int arm_vsmmu_cache_invalidate(struct iommufd_viommu *viommu,
+			       struct iommu_user_data_array *array);
 void arm_vsmmu_ats_prepare(struct arm_smmu_attach_state *state,
 			   struct iommu_domain *domain);
 void arm_vsmmu_ats_commit_begin(struct arm_smmu_attach_state *state);

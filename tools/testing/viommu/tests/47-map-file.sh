@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# limit: 900
+# limit: 2400
 # Memory mapped by its file, on the mock driver: holes, truncation, hugetlb,
 # accounting, and memory that runs out at every allocation.
 # shellcheck source=../testlib.sh
@@ -9,7 +9,7 @@
 # What does not apply to a kind of file. Any other skip is a failure: the machine
 # has what the tests need.
 inapplicable=(
-	'abi\.(poisoned|permission_is_asked) '		# 80-kasan has the options
+	'abi\.poisoned '				# needs ZONE_MOVABLE, see below
 	'file\.(small|thp)(_limit)?\.reserved '		# hugetlb only
 	'file\.(small|thp)(_limit)?\.out_of_pages '	# hugetlb only
 	'file\.small(_limit)?\.large '			# no large pages
@@ -27,6 +27,14 @@ skips_fail()
 		{ print; fflush() }'
 }
 
-MACHINE_MEM=3G vm --timeout 850 --leaks --append 'hugepagesz=2M hugepages=16' --run - map-file << 'EOS' | skips_fail "${inapplicable[@]}"
-t -t 700 iommufd_map_file iommufd_map_file
+[ "${KASAN:-y}" != n ] || inapplicable+=('abi\.permission_is_asked ')
+MACHINE_MEM=4G kasan_vm --timeout 2000 --leaks --append 'hugepagesz=2M hugepages=16' --run - map-file << 'EOS' | skips_fail "${inapplicable[@]}"
+t -t 1900 iommufd_map_file iommufd_map_file
+EOS
+
+# Hugetlb takes its pages from ZONE_MOVABLE where there is one, so that the other
+# tests would have none.
+[ "${KASAN:-y}" = n ] ||
+MACHINE_MEM=3G vm --kasan --leaks --append movablecore=1G --run - map-file-poison << 'EOS' | skips_fail
+t -t 200 iommufd_map_file iommufd_map_file -r abi.poisoned
 EOS

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# limit: 900
+# limit: 2400
 # Nested translation on the emulated SMMUv3: the kselftest, with every kind of
 # device that it has tests for, so that none of them is skipped.
 # shellcheck source=../testlib.sh
@@ -14,8 +14,8 @@ machine()
 	local name=$1
 
 	shift
-	vm --timeout 850 --leaks --run - "$name" -- "$@" << 'EOF' | sed 's/^skip - /not ok - skipped: /'
-t -t 700 smmuv3 smmuv3
+	kasan_vm --timeout 2000 --leaks --run - "$name" -- "$@" << 'EOF' | sed 's/^skip - /not ok - skipped: /'
+t -t 1900 smmuv3 smmuv3
 EOF
 }
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# limit: 900
+# limit: 2400
 # Events and interrupts under nested translation on the emulated SMMUv3, and the
 # calls that a VMM makes in the life of a VM. The third and fourth device are
 # functions of one group.
@@ -11,10 +11,10 @@ edu='edu,dma_mask=0xffffffffffff'
 
 # What was skipped is a failure: the machine has all that it needs. Threads race
 # on four CPUs.
-MACHINE_SMP=4 vm --timeout 850 --leaks --run - events -- \
+MACHINE_SMP=4 kasan_vm --timeout 2000 --leaks --run - events -- \
 	-device "$edu,addr=4.0" -device "$edu,addr=5.0" \
 	-device "$edu,addr=6.0,multifunction=on" -device "$edu,addr=6.1" \
 	<< 'EOF' | sed 's/^skip - /not ok - skipped: /'
-t -t 600 smmuv3_events smmuv3_events
-t -t 150 smmuv3_vmm smmuv3_vmm
+t -t 1800 smmuv3_events smmuv3_events
+t -t 450 smmuv3_vmm smmuv3_vmm
 EOF

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * mmap() on an iommufd
+ *
+ * Maps pages of registers that the driver of a vIOMMU offers, so that a VM can use
+ * them without the host. A mapping holds a reference on the vIOMMU. It also holds
+ * the file, so the context outlives it.
+ */
+#include <linux/fs.h>
+#include <linux/iommufd_viommu.h>
+#include <linux/mm.h>
+#include <linux/pfn.h>
+#include <trace/events/iommufd.h>
+
+#include "iommufd_private.h"
+#include "mmap.h"
+
+/* mremap() has moved the mapping; the old one will be closed */
+static void iommufd_vma_open(struct vm_area_struct *vma)
+{
+	struct iommufd_mmap *range = vma->vm_private_data;
+
+	refcount_inc(&range->viommu->obj.users);
+}
+
+static void iommufd_vma_close(struct vm_area_struct *vma)
+{
+	struct iommufd_mmap *range = vma->vm_private_data;
+
+	trace_iommufd_munmap(range->viommu, range->pgoff << PAGE_SHIFT,
+			     range->length);
+	/* The xarray holds another one: this is never the last */
+	refcount_dec(&range->viommu->obj.users);
+}
+
+/* The range comes and goes as a whole */
+static int iommufd_vma_may_split(struct vm_area_struct *vma, unsigned long addr)
+{
+	return -EINVAL;
+}
+
+static const struct vm_operations_struct iommufd_vma_ops = {
+	.open = iommufd_vma_open,
+	.close = iommufd_vma_close,
+	.may_split = iommufd_vma_may_split,
+};
+
+/**
+ * iommufd_fops_mmap - Map the registers that a vIOMMU offers
+ * @filp: The iommufd
+ * @vma: What user space asks for. The offset and the length must be those that the
+ *       vIOMMU was allocated with.
+ *
+ * The mapping is uncached, never executable, not part of a core dump, and cannot
+ * be resized, split or pinned. A child does not inherit it: the registers belong
+ * to one VM, and so to one process.
+ *
+ * Context: Process context, the mmap_lock is held for writing.
+ *
+ * Return: 0; -EINVAL if the mapping is private; -EPERM if it is executable; -ENXIO
+ * if nothing is offered at that offset with that length; -EAGAIN or -ENOMEM if the
+ * page tables cannot be filled.
+ */
+int iommufd_fops_mmap(struct file *filp, struct vm_area_struct *vma)
+{
+	size_t length = vma->vm_end - vma->vm_start;
+	struct iommufd_ctx *ictx = filp->private_data;
+	struct iommufd_mmap *range;
+	int rc;
+
+	if (!(vma->vm_flags & VM_SHARED))
+		return -EINVAL;
+	if (vma->vm_flags & VM_EXEC)
+		return -EPERM;
+
+	range = iommufd_mmap_get(ictx, vma->vm_pgoff, length);
+	if (!range)
+		return -ENXIO;
+
+	vm_flags_mod(vma, VM_IO | VM_PFNMAP | VM_DONTCOPY | VM_DONTDUMP |
+		     VM_DONTEXPAND, VM_MAYEXEC);
+	vma->vm_page_prot = pgprot_noncached(vma->vm_page_prot);
+	rc = io_remap_pfn_range(vma, vma->vm_start, PHYS_PFN(range->addr),
+				length, vma->vm_page_prot);
+	if (rc) {
+		refcount_dec(&range->viommu->obj.users);
+		return rc;
+	}
+
+	vma->vm_private_data = range;
+	vma->vm_ops = &iommufd_vma_ops;
+	trace_iommufd_mmap(range->viommu, range->pgoff << PAGE_SHIFT, length);
+	return 0;
+}
