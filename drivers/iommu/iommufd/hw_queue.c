@@ -256,8 +256,8 @@ int iommufd_hw_queue_alloc_ioctl(struct iommufd_ucmd *ucmd)
 	hwq->base = cmd->nesting_parent_iova;
 	hwq->length = cmd->length;
 	rc = iommufd_hw_queue_start(hwq);
-	trace_iommufd_hw_queue_alloc(hwq, rc);
 	if (!rc) {
+		trace_iommufd_hw_queue_alloc(hwq);
 		/* Another thread can destroy the queue from here on */
 		iommufd_object_finalize(ucmd->ictx, obj);
 		goto out_put_viommu;

@@ -127,8 +127,8 @@ TRACE_EVENT(iommufd_hwpt_nested_destroy,
 );
 
 TRACE_EVENT(iommufd_hw_queue_alloc,
-	TP_PROTO(const struct iommufd_hw_queue *hwq, int ret),
-	TP_ARGS(hwq, ret),
+	TP_PROTO(const struct iommufd_hw_queue *hwq),
+	TP_ARGS(hwq),
 	TP_STRUCT__entry(
 		__field(const void *, ictx)
 		__field(u32, viommu)
@@ -137,7 +137,6 @@ TRACE_EVENT(iommufd_hw_queue_alloc,
 		__field(u32, index)
 		__field(u64, base)
 		__field(u64, length)
-		__field(int, ret)
 	),
 	TP_fast_assign(
 		__entry->ictx = hwq->viommu->ictx;
@@ -147,11 +146,10 @@ TRACE_EVENT(iommufd_hw_queue_alloc,
 		__entry->index = hwq->index;
 		__entry->base = hwq->base;
 		__entry->length = hwq->length;
-		__entry->ret = ret;
 	),
-	TP_printk("ictx=%p viommu=%u hw_queue=%u type=%u index=%u base=0x%llx length=0x%llx ret=%d",
+	TP_printk("ictx=%p viommu=%u hw_queue=%u type=%u index=%u base=0x%llx length=0x%llx",
 		  __entry->ictx, __entry->viommu, __entry->id, __entry->type,
-		  __entry->index, __entry->base, __entry->length, __entry->ret)
+		  __entry->index, __entry->base, __entry->length)
 );
 
 TRACE_EVENT(iommufd_hw_queue_destroy,

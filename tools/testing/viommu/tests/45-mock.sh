@@ -1,15 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# limit: 2400
-# vIOMMUs, vDEVICEs and vEVENTQs on the mock driver: every error, races, memory
-# that runs out at every allocation, and user memory that blocks at every copy.
+# limit: 3000
+# vIOMMUs, vDEVICEs, vEVENTQs and HW queues on the mock driver: every error, races,
+# memory that runs out at every allocation, and user memory that blocks at every copy.
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
 
-kasan_vm --timeout 2300 --leaks --run - mock << 'EOF'
+kasan_vm --timeout 2900 --leaks --run - mock << 'EOF'
 t -t 300 iommufd_msi iommufd_msi
 t -t 900 iommufd_viommu iommufd_viommu
 t -t 1200 iommufd_viommu_fail_nth iommufd_viommu_fail_nth
+t -t 900 iommufd_hw_queue iommufd_hw_queue
+t -t 900 iommufd_hw_queue_fail_nth iommufd_hw_queue_fail_nth
 t -t 900 iommufd_user_memory iommufd_user_memory
 t -t 900 iommufd_veventq iommufd_veventq
 t -t 900 iommufd_veventq_fail_nth iommufd_veventq_fail_nth
