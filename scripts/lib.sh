@@ -91,6 +91,18 @@ series_files()
 	' "${2:-$top/patches/series}"
 }
 
+# The line of patches/series below the fixes of the base, which can go to stable
+fixes_end='# -- fixes of the base end here --'
+
+# base_fixes [series]: the patches above that line; none without it
+base_fixes()
+{
+	awk -v end="$fixes_end" '
+		$0 == end { printf "%s", fixes; exit }
+		/^[^#[:space:]]/ { fixes = fixes $1 "\n" }
+	' "${1:-$top/patches/series}"
+}
+
 # patch_name: the file name that the subject on stdin gives
 patch_name()
 {

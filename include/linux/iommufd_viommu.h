@@ -8,10 +8,13 @@
 #ifndef __LINUX_IOMMUFD_VIOMMU_H
 #define __LINUX_IOMMUFD_VIOMMU_H
 
+#include <linux/build_bug.h>
+#include <linux/compiler_types.h>
 #include <linux/iommu.h>
 #include <linux/list.h>
 #include <linux/refcount.h>
 #include <linux/spinlock.h>
+#include <linux/stddef.h>
 #include <linux/types.h>
 #include <linux/uaccess.h>
 #include <linux/xarray.h>
@@ -70,8 +73,8 @@ struct iommufd_object {
  * @veventq_lock: Protects @veventqs and the contents of the queues on it; a leaf
  * @veventqs: Event queues, one per type
  *
- * A driver embeds it as the first member of its own structure and tells the
- * size in &struct iommufd_viommu_ops.
+ * A driver embeds it as the first member of its own structure, and puts
+ * iommufd_viommu_struct_size() into &struct iommufd_viommu_ops.
  */
 struct iommufd_viommu {
 	struct iommufd_object obj;
@@ -109,6 +112,38 @@ struct iommufd_vdevice {
 	bool detached;
 };
 
+/*
+ * iommufd allocates a driver's structure and frees it through the core's, so the
+ * core's must be its first member. A structure without members has no size.
+ */
+#define __iommufd_struct_size(type, member, core)                          \
+	(sizeof(type) + sizeof(struct {                                    \
+		static_assert(__same_type(core, ((type *)NULL)->member),   \
+			      #member " is not a " #core);                 \
+		static_assert(!offsetof(type, member),                     \
+			      #member " must be first in " #type);         \
+	}))
+
+/**
+ * iommufd_viommu_struct_size - Size of a driver's structure for vIOMMUs
+ * @type: The structure
+ * @member: Its &struct iommufd_viommu, which must be the first member
+ *
+ * Return: the value of &iommufd_viommu_ops.viommu_size, a constant.
+ */
+#define iommufd_viommu_struct_size(type, member) \
+	__iommufd_struct_size(type, member, struct iommufd_viommu)
+
+/**
+ * iommufd_vdevice_struct_size - Size of a driver's structure for vDEVICEs
+ * @type: The structure
+ * @member: Its &struct iommufd_vdevice, which must be the first member
+ *
+ * Return: the value of &iommufd_viommu_ops.vdevice_size, a constant.
+ */
+#define iommufd_vdevice_struct_size(type, member) \
+	__iommufd_struct_size(type, member, struct iommufd_vdevice)
+
 /**
  * struct iommufd_hw_queue - Memory of a VM that hardware reads as a queue
  * @obj: iommufd object; must be first in the driver's structure
@@ -131,8 +166,9 @@ struct iommufd_hw_queue {
 
 /**
  * struct iommufd_viommu_ops - What a driver does for one type of vIOMMU
- * @viommu_size: Bytes of the driver's structure around &struct iommufd_viommu
- * @vdevice_size: Bytes of the driver's structure around &struct iommufd_vdevice
+ * @viommu_size: iommufd_viommu_struct_size() of the driver's structure
+ * @vdevice_size: iommufd_vdevice_struct_size() of the driver's structure, or the size
+ *                of &struct iommufd_vdevice if the driver adds nothing to it
  * @init: Set up a vIOMMU on the physical IOMMU of @dev. @parent is the domain of
  *        a nest parent that belongs to the same driver, but perhaps to another
  *        instance: -EINVAL if this one cannot use it. @user_data is NULL if
@@ -185,9 +221,9 @@ struct iommufd_hw_queue {
  * operation of a nested domain, except for a device that appears in a group which
  * is attached: only the group mutex is held then, and the device cannot have a
  * vDEVICE.
- * @init and @destroy, and @alloc_domain_nested and @cache_invalidate are
- * mandatory; @vdevice_size 0 means that there are no vDEVICEs, and all others may
- * be NULL.
+ * @viommu_size, @init, @destroy, @alloc_domain_nested and @cache_invalidate are
+ * mandatory, which iommu_device_register() checks through &iommu_ops.viommu_types.
+ * @vdevice_size 0 means that there are no vDEVICEs, and all others may be NULL.
  */
 struct iommufd_viommu_ops {
 	size_t viommu_size;
@@ -214,6 +250,7 @@ struct iommufd_viommu_ops {
 };
 
 #if IS_ENABLED(CONFIG_IOMMUFD)
+int iommufd_check_viommu_types(const struct iommu_ops *ops);
 struct device *iommufd_viommu_find_dev(struct iommufd_viommu *viommu,
 				       u64 virt_id);
 int iommufd_viommu_find_virt_id(struct iommufd_viommu *viommu,
@@ -254,6 +291,11 @@ iommufd_read_entries(const struct iommu_user_data_array *array, u32 first,
 	    likely(!copy_from_user(dst, src, size * num)))
 		return num;
 	return iommufd_read_entries_singly(array, first, num, dst, size, err);
+}
+#else
+static inline int iommufd_check_viommu_types(const struct iommu_ops *ops)
+{
+	return 0;
 }
 #endif
 #endif

@@ -3,8 +3,63 @@
  * The part of iommufd that IOMMU drivers call. It is built in even if iommufd
  * is a module, because drivers are.
  */
+#include <kunit/visibility.h>
 #include <linux/iommufd_viommu.h>
 #include <linux/uaccess.h>
+
+/* The name of a mandatory member that is missing or too small, or NULL */
+static const char *
+iommufd_viommu_ops_lacks(const struct iommufd_viommu_ops *ops)
+{
+	if (ops->viommu_size < sizeof(struct iommufd_viommu))
+		return "viommu_size";
+	if (ops->vdevice_size &&
+	    ops->vdevice_size < sizeof(struct iommufd_vdevice))
+		return "vdevice_size";
+	if (!ops->init)
+		return "init";
+	if (!ops->destroy)
+		return "destroy";
+	if (!ops->alloc_domain_nested)
+		return "alloc_domain_nested";
+	if (!ops->cache_invalidate)
+		return "cache_invalidate";
+	return NULL;
+}
+
+/**
+ * iommufd_check_viommu_types - Check the vIOMMU operations of an IOMMU driver
+ * @ops: The driver's operations
+ *
+ * The IOMMU core calls this when the driver registers an IOMMU. A mistake in the
+ * driver fails there, and not when user space allocates a vIOMMU or later.
+ *
+ * Context: Any.
+ *
+ * Return: 0, or -EINVAL if &iommu_ops.viommu_types is missing or incomplete.
+ */
+int iommufd_check_viommu_types(const struct iommu_ops *ops)
+{
+	const struct iommufd_viommu_ops *const *type = ops->viommu_types;
+
+	if (!type) {
+		if (!ops->viommu_ops)
+			return 0;
+		pr_err("iommufd: A driver has viommu_ops but no viommu_types\n");
+		return -EINVAL;
+	}
+
+	for (; *type; type++) {
+		const char *lacks = iommufd_viommu_ops_lacks(*type);
+
+		if (lacks) {
+			pr_err("iommufd: %ps lacks %s\n", *type, lacks);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+EXPORT_SYMBOL_IF_KUNIT(iommufd_check_viommu_types);
 
 /**
  * iommufd_viommu_find_dev - Find the device that has a virtual ID

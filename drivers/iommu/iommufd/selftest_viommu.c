@@ -445,8 +445,8 @@ static int mock_viommu_cache_invalidate(struct iommufd_viommu *viommu,
 }
 
 struct iommufd_viommu_ops mock_viommu_type_ops __ro_after_init = {
-	.viommu_size = sizeof(struct mock_viommu),
-	.vdevice_size = sizeof(struct mock_vdevice),
+	.viommu_size = iommufd_viommu_struct_size(struct mock_viommu, core),
+	.vdevice_size = iommufd_vdevice_struct_size(struct mock_vdevice, core),
 	.init = mock_viommu_init,
 	.destroy = mock_viommu_destroy,
 	.alloc_domain_nested = mock_viommu_alloc_domain,
@@ -456,6 +456,11 @@ struct iommufd_viommu_ops mock_viommu_type_ops __ro_after_init = {
 	.cache_invalidate = mock_viommu_cache_invalidate,
 	.vdevice_init = mock_vdevice_init,
 	.vdevice_destroy = mock_vdevice_destroy,
+};
+
+const struct iommufd_viommu_ops *const mock_viommu_types[] = {
+	&mock_viommu_type_ops,
+	NULL
 };
 
 const struct iommufd_viommu_ops *mock_viommu_ops(struct device *dev,

@@ -196,7 +196,7 @@ int iommufd_vdevice_alloc_ioctl(struct iommufd_ucmd *ucmd)
 	if (IS_ERR(viommu))
 		return PTR_ERR(viommu);
 
-	if (viommu->ops->vdevice_size < sizeof(struct iommufd_vdevice)) {
+	if (!viommu->ops->vdevice_size) {
 		rc = -EOPNOTSUPP;
 		goto out_put_viommu;
 	}

@@ -26,6 +26,17 @@ void iommufd_viommu_destroy(struct iommufd_object *obj)
 	refcount_dec(&viommu->hwpt->common.obj.users);
 }
 
+/* What is not on the list was not checked when the IOMMU was registered */
+static bool iommufd_viommu_ops_listed(const struct iommu_ops *iommu_ops,
+				      const struct iommufd_viommu_ops *ops)
+{
+	const struct iommufd_viommu_ops *const *type = iommu_ops->viommu_types;
+
+	while (*type && *type != ops)
+		type++;
+	return *type;
+}
+
 /*
  * Make a vIOMMU on the physical IOMMU of @idev. It can be destroyed by
  * iommufd_object_abort_and_destroy() until it is finalized.
@@ -44,8 +55,7 @@ iommufd_viommu_create(struct iommufd_ucmd *ucmd, struct iommufd_device *idev,
 
 	if (iommu_ops->viommu_ops)
 		ops = iommu_ops->viommu_ops(idev->dev, cmd->type);
-	/* A driver whose structure cannot hold the core's is of no use either */
-	if (!ops || ops->viommu_size < sizeof(*viommu))
+	if (!ops || !iommufd_viommu_ops_listed(iommu_ops, ops))
 		return ERR_PTR(-EOPNOTSUPP);
 
 	hwpt = iommufd_get_hwpt_paging(ucmd, cmd->hwpt_id);

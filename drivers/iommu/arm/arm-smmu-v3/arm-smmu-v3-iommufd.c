@@ -436,7 +436,7 @@ int arm_vsmmu_cache_invalidate(struct iommufd_viommu *viommu,
 }
 
 static const struct iommufd_viommu_ops arm_vsmmu_ops = {
-	.viommu_size = sizeof(struct arm_vsmmu),
+	.viommu_size = iommufd_viommu_struct_size(struct arm_vsmmu, core),
 	.vdevice_size = sizeof(struct iommufd_vdevice),
 	.init = arm_vsmmu_init,
 	.destroy = arm_vsmmu_destroy,
@@ -448,6 +448,12 @@ static const struct iommufd_viommu_ops arm_vsmmu_ops = {
 	.veventq_size = arm_vsmmu_veventq_size,
 	.vdevice_init = arm_vsmmu_vdevice_init,
 	.vdevice_destroy = arm_vsmmu_vdevice_destroy,
+};
+
+/* All that arm_smmu_viommu_ops() can return */
+const struct iommufd_viommu_ops *const arm_smmu_viommu_types[] = {
+	&arm_vsmmu_ops,
+	NULL
 };
 
 /**

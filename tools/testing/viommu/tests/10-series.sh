@@ -122,6 +122,40 @@ Another message.'
 check "refresh takes an amend!" run refresh
 check "the file follows the subject" [ -f "$copy/patches/iommufd-reworded-test.patch" ]
 check "and the old name is gone" [ ! -e "$copy/patches/iommufd-later-test.patch" ]
+
+# --- fixes of the base
+fixes=$(base_fixes "$copy/patches/series" | wc -l)
+g commit -q --allow-empty -m "amend! $(g log --reverse --format=%s base..viommu | sed -n "${fixes}p")
+
+iommufd: Reworded fix
+
+Another message.
+
+Fixes: 123456789abc (\"iommufd: What it mends\")"
+check "refresh takes a fix with a new subject" run refresh
+check "refresh: it is still the last fix of the base" \
+	[ "$(base_fixes "$copy/patches/series" | tail -n 1)" = iommufd-reworded-fix.patch ]
+check "refresh: there are as many fixes as before" \
+	[ "$(base_fixes "$copy/patches/series" | wc -l)" = "$fixes" ]
+check "check-fixes: each fix has a tag or a reason" run check-fixes
+state > "$scratch/before"
+sed -i '/^Fixes: /d' "$copy/patches/iommufd-reworded-fix.patch"
+refuses "check-fixes: a fix without a tag" \
+	'iommufd-reworded-fix.patch: a fix of the base without a Fixes: tag' run check-fixes
+sed -i 's/^Another message\.$/&\n\nNo Fixes tag: this is a test./' "$copy/patches/iommufd-reworded-fix.patch"
+check "check-fixes: a fix that says why it has none" run check-fixes
+sed -i 's/^No Fixes tag: .*/&\n\nFixes: 1234 ("too short")/; s/^No Fixes tag: .*//' \
+	"$copy/patches/iommufd-reworded-fix.patch"
+refuses "check-fixes: a tag with a short id" 'without a Fixes: tag' run check-fixes
+sed -i 's/^Fixes: .*/Fixes: 123456789abc ("iommufd: What it mends")/' "$copy/patches/iommufd-reworded-fix.patch"
+cp "$copy/patches/series" "$scratch/series"
+sed -i "/^$fixes_end\$/d" "$copy/patches/series"
+refuses "check-fixes: no line that ends the fixes" 'no patch is above a line' run check-fixes
+sed -i "s/^iommufd-reworded-fix.patch\$/$fixes_end\n&/" "$copy/patches/series"
+refuses "check-fixes: a fix below that line" 'iommufd-reworded-fix.patch: has a Fixes: tag' run check-fixes
+cp "$scratch/series" "$copy/patches/series"
+run tree
+
 echo 'int twice;' >> "$src/$new"
 g commit -q -a -m 'iommufd: Second owner'
 refuses "a new file belongs to one patch" 'belongs to one patch' run refresh
@@ -170,6 +204,33 @@ signoff_bad()
 refuses "a SIGNOFF without a mail address" 'must read "Name <mail>"' signoff_bad
 "$top/scripts/series" 2>/dev/null
 
+# --- the fixes of the base alone
+stable=$build/stable
+check "STABLE=1 writes a set" env STABLE=1 "$top/scripts/series"
+mapfile -t fix < <(find "$stable" -name '*.patch' | sort)
+check "it has the fixes of the base" [ "${#fix[@]}" = "$(base_fixes | wc -l)" ]
+plain()
+{
+	git -C "$am" reset -q --hard base && git -C "$am" am -q "$@" || { git -C "$am" am --abort; return 1; }
+}
+check "git am of all of them on an untouched base" plain "${fix[@]}"
+check "gives the tree below the series" [ "$(git -C "$am" rev-parse 'am^{tree}')" = \
+	"$(git -C "$here" rev-parse "refs/viommu/tip~$(($(series_patches | wc -l) - ${#fix[@]}))^{tree}")" ]
+# What the cover letter says that it needs is enough, and without that it fails.
+for i in "${!fix[@]}"; do
+	name=$(basename "${fix[i]}" .patch)
+	needs=()
+	for n in $(sed -n "/^$((i + 1))\. /{n;s/^    needs //p}" "$stable/cover-letter.txt" | tr -d ,); do
+		needs+=("${fix[n - 1]}")
+	done
+	check "git am of $name, after ${#needs[@]}, on an untouched base" plain "${needs[@]}" "${fix[i]}"
+	for n in "${!needs[@]}"; do
+		without=("${needs[@]:0:n}" "${needs[@]:n + 1}")
+		! plain "${without[@]}" "${fix[i]}" > /dev/null 2>&1 ||
+			not_ok "$name does not need $(basename "${needs[n]}" .patch)"
+	done
+done
+
 # --- what goes with it
 cover=$build/series/cover-letter.txt
 subjects()
@@ -212,5 +273,30 @@ check "it has the diffstat" grep -qx " $(git -C "$here" diff --shortstat base re
 check "it says what differs from newer kernels" grep -q '^Different from newer kernels' "$cover"
 check "and what is left out" grep -q '^Left out$' "$cover"
 check "no line of it is too long" [ -z "$(sed 1d "$cover" | awk 'length > 79')" ]
+# of_fixes <file>: every fix of the base stands there, and no other patch does
+of_fixes()
+{
+	diff <(subjects | sed "$(base_fixes | wc -l)q") <(sed -n 's/^[*]\(.*\)[*]$/\1/p' "$1")
+}
+# covers <file>: every test that it names is there
+covers()
+{
+	local tests=$top/tools/testing/selftests/iommu t
+
+	# shellcheck disable=SC2016 # these quotes are of the page
+	grep -oE '``[a-z0-9_]+([.][a-z0-9_]+)?``' "$1" | tr -d '`' | while read -r t; do
+		if [[ $t == *.* ]]; then
+			grep -rqE "^TEST_F(_TIMEOUT)?[(]${t%.*}, ${t#*.}[,)]" "$tests"
+		else
+			[ -f "$tests/$t.c" ] || grep -rqE "KUNIT_CASE[(]${t}[)]" "$top/drivers" ||
+				grep -rqE "^FIXTURE_VARIANT_ADD[(][a-z]+, ${t}[)]" "$tests"
+		fi || echo "there is no $t"
+	done | grep . && return 1
+	return 0
+}
+check "the cover letter for stable names each fix" [ "$(grep -cE '^[0-9]+[.] ' "$stable/cover-letter.txt")" = "${#fix[@]}" ]
+check "no line of it is too long" [ -z "$(sed 1d "$stable/cover-letter.txt" | awk 'length > 79')" ]
+check "base-fixes.rst has each fix of the base" of_fixes "$top/Documentation/base-fixes.rst"
+check "base-fixes.rst names tests that are there" covers "$top/Documentation/base-fixes.rst"
 check "distro.rst has a line for each patch" named "$top/Documentation/distro.rst"
 check "and for none that is gone" ended "$top/Documentation/distro.rst"

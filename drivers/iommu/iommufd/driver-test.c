@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KUnit tests of what a driver can register
+ *
+ * A driver whose vIOMMU operations lack a mandatory one must not get as far as user
+ * space. Each of them is taken away in turn, and the IOMMU must not be registered.
+ */
+#include <kunit/test.h>
+#include <linux/iommufd_viommu.h>
+#include <linux/module.h>
+
+struct driver_viommu {
+	struct iommufd_viommu core;
+	u32 more;
+};
+
+struct driver_vdevice {
+	struct iommufd_vdevice core;
+	u32 more;
+};
+
+static int driver_init(struct iommufd_viommu *viommu, struct device *dev,
+		       struct iommu_domain *parent,
+		       struct iommu_user_data *user_data)
+{
+	return -EOPNOTSUPP;
+}
+
+static void driver_destroy(struct iommufd_viommu *viommu)
+{
+}
+
+static struct iommu_domain *
+driver_alloc_domain_nested(struct iommufd_viommu *viommu, u32 flags,
+			   const struct iommu_user_data *user_data)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+
+static int driver_cache_invalidate(struct iommufd_viommu *viommu,
+				   struct iommu_user_data_array *array)
+{
+	return -EOPNOTSUPP;
+}
+
+static const struct iommufd_viommu_ops driver_complete = {
+	.viommu_size = iommufd_viommu_struct_size(struct driver_viommu, core),
+	.vdevice_size =
+		iommufd_vdevice_struct_size(struct driver_vdevice, core),
+	.init = driver_init,
+	.destroy = driver_destroy,
+	.alloc_domain_nested = driver_alloc_domain_nested,
+	.cache_invalidate = driver_cache_invalidate,
+};
+
+static const struct iommufd_viommu_ops *driver_viommu_ops(struct device *dev,
+							  unsigned int type)
+{
+	return NULL;
+}
+
+/* If an IOMMU is registered by mistake, no device may end up behind it */
+static struct iommu_device *driver_probe_device(struct device *dev)
+{
+	return ERR_PTR(-ENODEV);
+}
+
+/* Register an IOMMU whose driver has the types of @list */
+static int driver_register(const struct iommufd_viommu_ops *const *list)
+{
+	const struct iommu_ops ops = {
+		.owner = THIS_MODULE,
+		.probe_device = driver_probe_device,
+		.viommu_ops = driver_viommu_ops,
+		.viommu_types = list,
+	};
+	struct iommu_device iommu = {};
+	int rc;
+
+	rc = iommu_device_register(&iommu, &ops, NULL);
+	if (!rc)
+		iommu_device_unregister(&iommu);
+	return rc;
+}
+
+/* @bad must be refused alone, and behind one that is complete */
+static void driver_refuses(struct kunit *test, const char *what,
+			   const struct iommufd_viommu_ops *bad)
+{
+	const struct iommufd_viommu_ops *const alone[] = { bad, NULL };
+	const struct iommufd_viommu_ops *const second[] = {
+		&driver_complete, bad, NULL
+	};
+
+	KUNIT_EXPECT_EQ_MSG(test, driver_register(alone), -EINVAL, "%s", what);
+	KUNIT_EXPECT_EQ_MSG(test, driver_register(second), -EINVAL, "%s", what);
+}
+
+static void driver_test_register_incomplete_refused(struct kunit *test)
+{
+	struct iommufd_viommu_ops bad;
+
+#define DRIVER_REFUSES(_member, _value)                    \
+	do {                                               \
+		bad = driver_complete;                     \
+		bad._member = _value;                      \
+		driver_refuses(test, #_member, &bad);      \
+	} while (0)
+
+	DRIVER_REFUSES(viommu_size, 0);
+	DRIVER_REFUSES(viommu_size, sizeof(struct iommufd_viommu) - 1);
+	DRIVER_REFUSES(vdevice_size, sizeof(struct iommufd_vdevice) - 1);
+	DRIVER_REFUSES(init, NULL);
+	DRIVER_REFUSES(destroy, NULL);
+	DRIVER_REFUSES(alloc_domain_nested, NULL);
+	DRIVER_REFUSES(cache_invalidate, NULL);
+}
+
+static void driver_test_register_without_list_refused(struct kunit *test)
+{
+	KUNIT_EXPECT_EQ(test, driver_register(NULL), -EINVAL);
+}
+
+static void driver_test_complete_accepted(struct kunit *test)
+{
+	static const struct iommufd_viommu_ops *const types[] = {
+		&driver_complete, NULL
+	};
+	const struct iommu_ops ops = {
+		.viommu_ops = driver_viommu_ops,
+		.viommu_types = types,
+	};
+	const struct iommu_ops none = {};
+
+	/* Nothing is registered: this IOMMU has no hardware */
+	KUNIT_EXPECT_EQ(test, iommufd_check_viommu_types(&ops), 0);
+	KUNIT_EXPECT_EQ(test, iommufd_check_viommu_types(&none), 0);
+}
+
+static void driver_test_no_vdevices_accepted(struct kunit *test)
+{
+	struct iommufd_viommu_ops no_vdevices = driver_complete;
+	const struct iommufd_viommu_ops *const types[] = { &no_vdevices, NULL };
+	const struct iommu_ops ops = {
+		.viommu_ops = driver_viommu_ops,
+		.viommu_types = types,
+	};
+
+	no_vdevices.vdevice_size = 0;
+	KUNIT_EXPECT_EQ(test, iommufd_check_viommu_types(&ops), 0);
+}
+
+static struct kunit_case driver_test_cases[] = {
+	KUNIT_CASE(driver_test_register_incomplete_refused),
+	KUNIT_CASE(driver_test_register_without_list_refused),
+	KUNIT_CASE(driver_test_complete_accepted),
+	KUNIT_CASE(driver_test_no_vdevices_accepted),
+	{}
+};
+
+static struct kunit_suite driver_test_suite = {
+	.name = "iommufd-driver",
+	.test_cases = driver_test_cases,
+};
+
+kunit_test_suite(driver_test_suite);
+
+MODULE_IMPORT_NS(EXPORTED_FOR_KUNIT_TESTING);
+MODULE_DESCRIPTION("KUnit tests of what a driver can register");
+MODULE_LICENSE("GPL");
