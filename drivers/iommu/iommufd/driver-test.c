@@ -9,69 +9,69 @@
 #include <linux/iommufd_viommu.h>
 #include <linux/module.h>
 
-struct driver_viommu {
+struct fake_viommu {
 	struct iommufd_viommu core;
 	u32 more;
 };
 
-struct driver_vdevice {
+struct fake_vdevice {
 	struct iommufd_vdevice core;
 	u32 more;
 };
 
-static int driver_init(struct iommufd_viommu *viommu, struct device *dev,
+static int fake_init(struct iommufd_viommu *viommu, struct device *dev,
 		       struct iommu_domain *parent,
 		       struct iommu_user_data *user_data)
 {
 	return -EOPNOTSUPP;
 }
 
-static void driver_destroy(struct iommufd_viommu *viommu)
+static void fake_destroy(struct iommufd_viommu *viommu)
 {
 }
 
 static struct iommu_domain *
-driver_alloc_domain_nested(struct iommufd_viommu *viommu, u32 flags,
+fake_alloc_domain_nested(struct iommufd_viommu *viommu, u32 flags,
 			   const struct iommu_user_data *user_data)
 {
 	return ERR_PTR(-EOPNOTSUPP);
 }
 
-static int driver_cache_invalidate(struct iommufd_viommu *viommu,
+static int fake_cache_invalidate(struct iommufd_viommu *viommu,
 				   struct iommu_user_data_array *array)
 {
 	return -EOPNOTSUPP;
 }
 
-static const struct iommufd_viommu_ops driver_complete = {
-	.viommu_size = iommufd_viommu_struct_size(struct driver_viommu, core),
+static const struct iommufd_viommu_ops fake_complete = {
+	.viommu_size = iommufd_viommu_struct_size(struct fake_viommu, core),
 	.vdevice_size =
-		iommufd_vdevice_struct_size(struct driver_vdevice, core),
-	.init = driver_init,
-	.destroy = driver_destroy,
-	.alloc_domain_nested = driver_alloc_domain_nested,
-	.cache_invalidate = driver_cache_invalidate,
+		iommufd_vdevice_struct_size(struct fake_vdevice, core),
+	.init = fake_init,
+	.destroy = fake_destroy,
+	.alloc_domain_nested = fake_alloc_domain_nested,
+	.cache_invalidate = fake_cache_invalidate,
 };
 
-static const struct iommufd_viommu_ops *driver_viommu_ops(struct device *dev,
+static const struct iommufd_viommu_ops *fake_viommu_ops(struct device *dev,
 							  unsigned int type)
 {
 	return NULL;
 }
 
 /* If an IOMMU is registered by mistake, no device may end up behind it */
-static struct iommu_device *driver_probe_device(struct device *dev)
+static struct iommu_device *fake_probe_device(struct device *dev)
 {
 	return ERR_PTR(-ENODEV);
 }
 
 /* Register an IOMMU whose driver has the types of @list */
-static int driver_register(const struct iommufd_viommu_ops *const *list)
+static int fake_register(const struct iommufd_viommu_ops *const *list)
 {
 	const struct iommu_ops ops = {
 		.owner = THIS_MODULE,
-		.probe_device = driver_probe_device,
-		.viommu_ops = driver_viommu_ops,
+		.probe_device = fake_probe_device,
+		.viommu_ops = fake_viommu_ops,
 		.viommu_types = list,
 	};
 	struct iommu_device iommu = {};
@@ -84,50 +84,50 @@ static int driver_register(const struct iommufd_viommu_ops *const *list)
 }
 
 /* @bad must be refused alone, and behind one that is complete */
-static void driver_refuses(struct kunit *test, const char *what,
+static void fake_refuses(struct kunit *test, const char *what,
 			   const struct iommufd_viommu_ops *bad)
 {
 	const struct iommufd_viommu_ops *const alone[] = { bad, NULL };
 	const struct iommufd_viommu_ops *const second[] = {
-		&driver_complete, bad, NULL
+		&fake_complete, bad, NULL
 	};
 
-	KUNIT_EXPECT_EQ_MSG(test, driver_register(alone), -EINVAL, "%s", what);
-	KUNIT_EXPECT_EQ_MSG(test, driver_register(second), -EINVAL, "%s", what);
+	KUNIT_EXPECT_EQ_MSG(test, fake_register(alone), -EINVAL, "%s", what);
+	KUNIT_EXPECT_EQ_MSG(test, fake_register(second), -EINVAL, "%s", what);
 }
 
 static void driver_test_register_incomplete_refused(struct kunit *test)
 {
 	struct iommufd_viommu_ops bad;
 
-#define DRIVER_REFUSES(_member, _value)                    \
+#define FAKE_REFUSES(_member, _value)                    \
 	do {                                               \
-		bad = driver_complete;                     \
+		bad = fake_complete;                       \
 		bad._member = _value;                      \
-		driver_refuses(test, #_member, &bad);      \
+		fake_refuses(test, #_member, &bad);        \
 	} while (0)
 
-	DRIVER_REFUSES(viommu_size, 0);
-	DRIVER_REFUSES(viommu_size, sizeof(struct iommufd_viommu) - 1);
-	DRIVER_REFUSES(vdevice_size, sizeof(struct iommufd_vdevice) - 1);
-	DRIVER_REFUSES(init, NULL);
-	DRIVER_REFUSES(destroy, NULL);
-	DRIVER_REFUSES(alloc_domain_nested, NULL);
-	DRIVER_REFUSES(cache_invalidate, NULL);
+	FAKE_REFUSES(viommu_size, 0);
+	FAKE_REFUSES(viommu_size, sizeof(struct iommufd_viommu) - 1);
+	FAKE_REFUSES(vdevice_size, sizeof(struct iommufd_vdevice) - 1);
+	FAKE_REFUSES(init, NULL);
+	FAKE_REFUSES(destroy, NULL);
+	FAKE_REFUSES(alloc_domain_nested, NULL);
+	FAKE_REFUSES(cache_invalidate, NULL);
 }
 
 static void driver_test_register_without_list_refused(struct kunit *test)
 {
-	KUNIT_EXPECT_EQ(test, driver_register(NULL), -EINVAL);
+	KUNIT_EXPECT_EQ(test, fake_register(NULL), -EINVAL);
 }
 
 static void driver_test_complete_accepted(struct kunit *test)
 {
 	static const struct iommufd_viommu_ops *const types[] = {
-		&driver_complete, NULL
+		&fake_complete, NULL
 	};
 	const struct iommu_ops ops = {
-		.viommu_ops = driver_viommu_ops,
+		.viommu_ops = fake_viommu_ops,
 		.viommu_types = types,
 	};
 	const struct iommu_ops none = {};
@@ -139,10 +139,10 @@ static void driver_test_complete_accepted(struct kunit *test)
 
 static void driver_test_no_vdevices_accepted(struct kunit *test)
 {
-	struct iommufd_viommu_ops no_vdevices = driver_complete;
+	struct iommufd_viommu_ops no_vdevices = fake_complete;
 	const struct iommufd_viommu_ops *const types[] = { &no_vdevices, NULL };
 	const struct iommu_ops ops = {
-		.viommu_ops = driver_viommu_ops,
+		.viommu_ops = fake_viommu_ops,
 		.viommu_types = types,
 	};
 
