@@ -165,6 +165,16 @@ struct iommufd_hw_queue {
 };
 
 /**
+ * iommufd_hw_queue_struct_size - Size of a driver's structure for HW queues
+ * @type: The structure
+ * @member: Its &struct iommufd_hw_queue, which must be the first member
+ *
+ * Return: what &iommufd_viommu_ops.hw_queue_size returns, a constant.
+ */
+#define iommufd_hw_queue_struct_size(type, member) \
+	__iommufd_struct_size(type, member, struct iommufd_hw_queue)
+
+/**
  * struct iommufd_viommu_ops - What a driver does for one type of vIOMMU
  * @viommu_size: iommufd_viommu_struct_size() of the driver's structure
  * @vdevice_size: iommufd_vdevice_struct_size() of the driver's structure, or the size
@@ -200,9 +210,9 @@ struct iommufd_hw_queue {
  * @vdevice_destroy: Undo @vdevice_init, after the vDEVICE can no longer be looked
  *                   up. Nothing that the driver caches may name it afterwards.
  *
- * @hw_queue_size: Bytes of the driver's structure around &struct iommufd_hw_queue
- *                 for a type of queue (enum iommu_hw_queue_type), 0 for a type that
- *                 the vIOMMU does not have. @max_length is set to the most bytes
+ * @hw_queue_size: iommufd_hw_queue_struct_size() of the driver's structure for a
+ *                 type of queue (enum iommu_hw_queue_type), 0 for a type that the
+ *                 vIOMMU does not have. @max_length is set to the most bytes
  *                 that such a queue can have.
  * @hw_queue_init: Start a queue. Its memory begins at the physical address @base_pa
  *                 and is contiguous, and stays pinned and mapped until
@@ -223,7 +233,8 @@ struct iommufd_hw_queue {
  * vDEVICE.
  * @viommu_size, @init, @destroy, @alloc_domain_nested and @cache_invalidate are
  * mandatory, which iommu_device_register() checks through &iommu_ops.viommu_types.
- * @vdevice_size 0 means that there are no vDEVICEs, and all others may be NULL.
+ * @vdevice_size 0 means that there are no vDEVICEs, and all others may be NULL. A
+ * driver has all operations for HW queues or none.
  */
 struct iommufd_viommu_ops {
 	size_t viommu_size;

@@ -43,6 +43,21 @@ static int fake_cache_invalidate(struct iommufd_viommu *viommu,
 	return -EOPNOTSUPP;
 }
 
+static size_t fake_hw_queue_size(struct iommufd_viommu *viommu,
+				 unsigned int type, u64 *max_length)
+{
+	return 0;
+}
+
+static int fake_hw_queue_init(struct iommufd_hw_queue *hwq, phys_addr_t base_pa)
+{
+	return -EOPNOTSUPP;
+}
+
+static void fake_hw_queue_destroy(struct iommufd_hw_queue *hwq)
+{
+}
+
 static const struct iommufd_viommu_ops fake_complete = {
 	.viommu_size = iommufd_viommu_struct_size(struct fake_viommu, core),
 	.vdevice_size =
@@ -51,6 +66,9 @@ static const struct iommufd_viommu_ops fake_complete = {
 	.destroy = fake_destroy,
 	.alloc_domain_nested = fake_alloc_domain_nested,
 	.cache_invalidate = fake_cache_invalidate,
+	.hw_queue_size = fake_hw_queue_size,
+	.hw_queue_init = fake_hw_queue_init,
+	.hw_queue_destroy = fake_hw_queue_destroy,
 };
 
 static const struct iommufd_viommu_ops *fake_viommu_ops(struct device *dev,
@@ -114,6 +132,9 @@ static void driver_test_register_incomplete_refused(struct kunit *test)
 	FAKE_REFUSES(destroy, NULL);
 	FAKE_REFUSES(alloc_domain_nested, NULL);
 	FAKE_REFUSES(cache_invalidate, NULL);
+	FAKE_REFUSES(hw_queue_size, NULL);
+	FAKE_REFUSES(hw_queue_init, NULL);
+	FAKE_REFUSES(hw_queue_destroy, NULL);
 }
 
 static void driver_test_register_without_list_refused(struct kunit *test)
@@ -150,11 +171,27 @@ static void driver_test_no_vdevices_accepted(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, iommufd_check_viommu_types(&ops), 0);
 }
 
+static void driver_test_no_hw_queues_accepted(struct kunit *test)
+{
+	struct iommufd_viommu_ops no_queues = fake_complete;
+	const struct iommufd_viommu_ops *const types[] = { &no_queues, NULL };
+	const struct iommu_ops ops = {
+		.viommu_ops = fake_viommu_ops,
+		.viommu_types = types,
+	};
+
+	no_queues.hw_queue_size = NULL;
+	no_queues.hw_queue_init = NULL;
+	no_queues.hw_queue_destroy = NULL;
+	KUNIT_EXPECT_EQ(test, iommufd_check_viommu_types(&ops), 0);
+}
+
 static struct kunit_case driver_test_cases[] = {
 	KUNIT_CASE(driver_test_register_incomplete_refused),
 	KUNIT_CASE(driver_test_register_without_list_refused),
 	KUNIT_CASE(driver_test_complete_accepted),
 	KUNIT_CASE(driver_test_no_vdevices_accepted),
+	KUNIT_CASE(driver_test_no_hw_queues_accepted),
 	{}
 };
 

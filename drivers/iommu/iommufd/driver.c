@@ -24,6 +24,9 @@ iommufd_viommu_ops_lacks(const struct iommufd_viommu_ops *ops)
 		return "alloc_domain_nested";
 	if (!ops->cache_invalidate)
 		return "cache_invalidate";
+	if (!ops->hw_queue_size != !ops->hw_queue_init ||
+	    !ops->hw_queue_size != !ops->hw_queue_destroy)
+		return "an operation for HW queues";
 	return NULL;
 }
 

@@ -222,7 +222,7 @@ int iommufd_hw_queue_alloc_ioctl(struct iommufd_ucmd *ucmd)
 		return PTR_ERR(viommu);
 
 	ops = viommu->ops;
-	if (ops->hw_queue_size && ops->hw_queue_init && ops->hw_queue_destroy)
+	if (ops->hw_queue_size)
 		size = ops->hw_queue_size(viommu, cmd->type, &max_length);
 	if (size < sizeof(*hwq)) {
 		rc = -EOPNOTSUPP;

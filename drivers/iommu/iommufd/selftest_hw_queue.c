@@ -72,7 +72,7 @@ static size_t mock_hw_queue_size(struct iommufd_viommu *viommu,
 	if (type != IOMMU_HW_QUEUE_TYPE_SELFTEST)
 		return 0;
 	*max_length = SZ_8M;
-	return sizeof(struct mock_hw_queue);
+	return iommufd_hw_queue_struct_size(struct mock_hw_queue, core);
 }
 
 static int mock_hw_queue_init(struct iommufd_hw_queue *hwq, phys_addr_t base_pa)

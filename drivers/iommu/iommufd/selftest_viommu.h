@@ -5,6 +5,8 @@
 #ifndef __IOMMUFD_SELFTEST_VIOMMU_H
 #define __IOMMUFD_SELFTEST_VIOMMU_H
 
+#include <linux/atomic.h>
+#include <linux/bug.h>
 #include <linux/device.h>
 #include <linux/mutex.h>
 #include <linux/rwsem.h>
@@ -81,6 +83,15 @@ void mock_dev_destroy(struct mock_dev *mdev);
 /* selftest_viommu.c; each capability adds its operations before user space runs */
 extern struct iommufd_viommu_ops mock_viommu_type_ops;
 extern const struct iommufd_viommu_ops *const mock_viommu_types[];
+extern struct dentry *mock_dbgfs;
+/* Calls of the core that should not have been like this */
+extern atomic_t mock_num_errors;
+
+#define MOCK_ERROR_ON(_cond)                             \
+	do {                                             \
+		if (WARN_ON(_cond))                      \
+			atomic_inc(&mock_num_errors);    \
+	} while (0)
 
 void mock_viommu_dev_init(struct mock_dev *mdev);
 void mock_viommu_dev_leaves(struct mock_dev *mdev);

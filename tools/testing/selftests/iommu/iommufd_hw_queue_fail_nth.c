@@ -119,14 +119,16 @@ TEST_F(hw_queue_fail_nth, alloc_second_leaves_first)
 	ASSERT_EQ(0, renew_viommu(self));
 }
 
-TEST_F(hw_queue_fail_nth, destroy_cannot_fail)
+/* The call fails before it changes anything, or the queue is gone */
+TEST_F(hw_queue_fail_nth, destroy_fails_or_releases)
 {
 	__u32 id = 0;
 
 	ASSERT_EQ(0, hw_queue_alloc(self->fd, self->viommu_id, 0, QUEUE_IOVA,
 				    HPAGE, &id));
 	SWEEP(0, do_destroy(self->fd, id),
-	      ASSERT_EQ(0, queue_left_nothing(self)),
+	      ASSERT_EQ(EBUSY, ioas_unmap(self->fd, self->ioas_id, QUEUE_IOVA,
+					  HPAGE / 2)),
 	      ({
 		ASSERT_EQ(0, queue_left_nothing(self));
 		ASSERT_EQ(0, hw_queue_alloc(self->fd, self->viommu_id, 0,
