@@ -9,7 +9,7 @@
 #include <linux/fs.h>
 #include <linux/iommufd_viommu.h>
 #include <linux/mm.h>
-#include <linux/pfn.h>
+#include <linux/pfn_t.h>
 #include <trace/events/iommufd.h>
 
 #include "iommufd_private.h"
@@ -27,10 +27,20 @@ static void iommufd_vma_close(struct vm_area_struct *vma)
 {
 	struct iommufd_mmap *range = vma->vm_private_data;
 
-	trace_iommufd_munmap(range->viommu, range->pgoff << PAGE_SHIFT,
+	trace_iommufd_munmap(range->viommu, (u64)vma->vm_pgoff << PAGE_SHIFT,
 			     range->length);
 	/* The xarray holds another one: this is never the last */
 	refcount_dec(&range->viommu->obj.users);
+}
+
+static vm_fault_t iommufd_vma_fault(struct vm_fault *vmf)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	struct iommufd_mmap *range = vma->vm_private_data;
+	phys_addr_t offset = PFN_PHYS(vmf->pgoff - vma->vm_pgoff);
+
+	return vmf_insert_mixed(vma, vmf->address,
+				phys_to_pfn_t(range->addr + offset, PFN_DEV));
 }
 
 /* The range comes and goes as a whole */
@@ -42,6 +52,7 @@ static int iommufd_vma_may_split(struct vm_area_struct *vma, unsigned long addr)
 static const struct vm_operations_struct iommufd_vma_ops = {
 	.open = iommufd_vma_open,
 	.close = iommufd_vma_close,
+	.fault = iommufd_vma_fault,
 	.may_split = iommufd_vma_may_split,
 };
 
@@ -55,20 +66,23 @@ static const struct vm_operations_struct iommufd_vma_ops = {
  * be resized, split or pinned. A child does not inherit it: the registers belong
  * to one VM, and so to one process.
  *
+ * VM_IO keeps it out of pin_user_pages(). It is not VM_PFNMAP, because a VFIO
+ * container takes the addresses of such a mapping and keeps them when it is gone:
+ * a device could then write registers that belong to the next VM.
+ *
  * Context: Process context, the mmap_lock is held for writing.
  *
  * Return: 0; -EINVAL if the mapping is private; -EPERM if it is executable; -ENXIO
- * if nothing is offered at that offset with that length; -EAGAIN or -ENOMEM if the
- * page tables cannot be filled.
+ * if nothing is offered at that offset with that length.
  */
 int iommufd_fops_mmap(struct file *filp, struct vm_area_struct *vma)
 {
 	size_t length = vma->vm_end - vma->vm_start;
 	struct iommufd_ctx *ictx = filp->private_data;
 	struct iommufd_mmap *range;
-	int rc;
 
-	if (!(vma->vm_flags & VM_SHARED))
+	/* A file that is open for reading has no VM_SHARED */
+	if (!(vma->vm_flags & VM_MAYSHARE))
 		return -EINVAL;
 	if (vma->vm_flags & VM_EXEC)
 		return -EPERM;
@@ -77,18 +91,12 @@ int iommufd_fops_mmap(struct file *filp, struct vm_area_struct *vma)
 	if (!range)
 		return -ENXIO;
 
-	vm_flags_mod(vma, VM_IO | VM_PFNMAP | VM_DONTCOPY | VM_DONTDUMP |
+	vm_flags_mod(vma, VM_IO | VM_MIXEDMAP | VM_DONTCOPY | VM_DONTDUMP |
 		     VM_DONTEXPAND, VM_MAYEXEC);
 	vma->vm_page_prot = pgprot_noncached(vma->vm_page_prot);
-	rc = io_remap_pfn_range(vma, vma->vm_start, PHYS_PFN(range->addr),
-				length, vma->vm_page_prot);
-	if (rc) {
-		refcount_dec(&range->viommu->obj.users);
-		return rc;
-	}
-
 	vma->vm_private_data = range;
 	vma->vm_ops = &iommufd_vma_ops;
-	trace_iommufd_mmap(range->viommu, range->pgoff << PAGE_SHIFT, length);
+	trace_iommufd_mmap(range->viommu, (u64)vma->vm_pgoff << PAGE_SHIFT,
+			   length);
 	return 0;
 }

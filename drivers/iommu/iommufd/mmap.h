@@ -5,7 +5,6 @@
 #ifndef __IOMMUFD_MMAP_H
 #define __IOMMUFD_MMAP_H
 
-#include <linux/maple_tree.h>
 #include <linux/types.h>
 
 struct iommufd_ctx;
@@ -16,7 +15,6 @@ struct iommufd_viommu;
  * @viommu: What the range belongs to. A mapping holds a reference on it.
  * @addr: First physical address, page aligned
  * @length: Bytes, a multiple of PAGE_SIZE
- * @pgoff: Offset of the range in the iommufd's file, in pages
  *
  * It exists until iommufd_viommu_free_mmap(), so for longer than any mapping.
  */
@@ -24,7 +22,6 @@ struct iommufd_mmap {
 	struct iommufd_viommu *viommu;
 	phys_addr_t addr;
 	size_t length;
-	unsigned long pgoff;
 };
 
 struct iommufd_mmap *iommufd_mmap_get(struct iommufd_ctx *ictx,

@@ -3,26 +3,32 @@
  * The physical ranges of a context that can be mapped. Built in, because drivers
  * call it.
  *
- * The tree of a context maps file offsets to ranges. A range is looked up and its
- * vIOMMU referenced in one step, under the lock of the tree. The driver takes the
- * range out of the tree while it destroys the vIOMMU, so that a lookup finds
- * either nothing, or a vIOMMU whose memory is still there and whose reference
- * count tells whether it is going.
+ * The xarray of a context maps numbers to ranges, and the number is the upper part
+ * of a range's file offset. A range is looked up and its vIOMMU referenced in one
+ * step, under the lock of the xarray. The driver takes the range out while it
+ * destroys the vIOMMU, which neither allocates nor fails. So a lookup finds either
+ * nothing, or a vIOMMU whose memory is still there and whose reference count tells
+ * whether it is going.
  *
- * The lock of the tree is a leaf.
+ * The lock of the xarray is a leaf.
  */
 #include <linux/iommufd_viommu.h>
 #include <linux/mm.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 
 #include "iommufd_private.h"
 #include "mmap.h"
 
+/* Distance of two offsets, and the most bytes of a range */
+#define MMAP_STEP SZ_16M
+#define MMAP_STEP_PAGES (MMAP_STEP >> PAGE_SHIFT)
+
 /**
  * iommufd_viommu_alloc_mmap - Offer a physical range to user space
  * @viommu: What the range belongs to
  * @addr: First physical address, a multiple of PAGE_SIZE
- * @length: Bytes, a multiple of PAGE_SIZE
+ * @length: Bytes, a multiple of PAGE_SIZE, up to 16 MiB
  * @offset: Set to what user space passes to mmap() on the iommufd, in bytes. It
  *          tells nothing about @addr.
  *
@@ -32,16 +38,18 @@
  *
  * Context: Process context, may sleep. The init operation of @viommu may call it.
  *
- * Return: 0; -EINVAL if @addr or @length is not a multiple of PAGE_SIZE, or @length
- * is 0; -ENOMEM; -EBUSY if no offset is left.
+ * Return: 0; -EINVAL if @addr or @length is out of range; -ENOMEM; -EBUSY if no
+ * offset is left.
  */
 int iommufd_viommu_alloc_mmap(struct iommufd_viommu *viommu, phys_addr_t addr,
 			      size_t length, unsigned long *offset)
 {
 	struct iommufd_mmap *range;
+	u32 nr;
 	int rc;
 
-	if (!length || !PAGE_ALIGNED(length) || !PAGE_ALIGNED(addr))
+	if (!length || length > MMAP_STEP || !PAGE_ALIGNED(length) ||
+	    !PAGE_ALIGNED(addr))
 		return -EINVAL;
 
 	range = kzalloc(sizeof(*range), GFP_KERNEL_ACCOUNT);
@@ -52,14 +60,14 @@ int iommufd_viommu_alloc_mmap(struct iommufd_viommu *viommu, phys_addr_t addr,
 	range->length = length;
 
 	/* Offset 0 stays free, so that a VMM can take it for "none" */
-	rc = mtree_alloc_range(&viommu->ictx->mmaps, &range->pgoff, range,
-			       length >> PAGE_SHIFT, 1, LONG_MAX >> PAGE_SHIFT,
-			       GFP_KERNEL_ACCOUNT);
+	rc = xa_alloc(&viommu->ictx->mmaps, &nr, range,
+		      XA_LIMIT(1, min_t(u64, LONG_MAX / MMAP_STEP, U32_MAX)),
+		      GFP_KERNEL_ACCOUNT);
 	if (rc) {
 		kfree(range);
 		return rc;
 	}
-	*offset = range->pgoff << PAGE_SHIFT;
+	*offset = (unsigned long)nr * MMAP_STEP;
 	return 0;
 }
 EXPORT_SYMBOL_NS_GPL(iommufd_viommu_alloc_mmap, IOMMUFD);
@@ -71,12 +79,12 @@ EXPORT_SYMBOL_NS_GPL(iommufd_viommu_alloc_mmap, IOMMUFD);
  *
  * No mapping of the range is left, because a mapping would keep @viommu.
  *
- * Context: Process context, may sleep.
+ * Context: Process context. Needs no memory.
  */
 void iommufd_viommu_free_mmap(struct iommufd_viommu *viommu,
 			      unsigned long offset)
 {
-	kfree(mtree_erase(&viommu->ictx->mmaps, offset >> PAGE_SHIFT));
+	kfree(xa_erase(&viommu->ictx->mmaps, offset / MMAP_STEP));
 }
 EXPORT_SYMBOL_NS_GPL(iommufd_viommu_free_mmap, IOMMUFD);
 
@@ -94,26 +102,28 @@ EXPORT_SYMBOL_NS_GPL(iommufd_viommu_free_mmap, IOMMUFD);
 struct iommufd_mmap *iommufd_mmap_get(struct iommufd_ctx *ictx,
 				      unsigned long pgoff, size_t length)
 {
-	MA_STATE(mas, &ictx->mmaps, pgoff, pgoff);
 	struct iommufd_mmap *range;
 
-	mas_lock(&mas);
-	range = mas_walk(&mas);
-	if (!range || range->pgoff != pgoff || range->length != length) {
+	if (pgoff % MMAP_STEP_PAGES)
+		return NULL;
+
+	xa_lock(&ictx->mmaps);
+	range = xa_load(&ictx->mmaps, pgoff / MMAP_STEP_PAGES);
+	if (!range || range->length != length) {
 		range = NULL;
 		goto out_unlock;
 	}
 
 	/*
-	 * A vIOMMU whose allocation may still fail is not in the xarray, and must
-	 * not be held. If it is there, only its reference count can end it.
+	 * A vIOMMU whose allocation may still fail is not in the xarray of objects,
+	 * and must not be held. If it is there, only its reference count can end it.
 	 */
 	if (xa_load(&ictx->objects, range->viommu->obj.id) !=
 		    &range->viommu->obj ||
 	    !refcount_inc_not_zero(&range->viommu->obj.users))
 		range = NULL;
 out_unlock:
-	mas_unlock(&mas);
+	xa_unlock(&ictx->mmaps);
 	return range;
 }
 EXPORT_SYMBOL_NS_GPL(iommufd_mmap_get, IOMMUFD_INTERNAL);

@@ -118,7 +118,10 @@ u32 *mock_viommu_domain_iotlb(struct iommu_domain *domain)
 	return to_mock_viommu_domain(domain)->iotlb;
 }
 
-/* Offer registers, whose first word reads the test's value */
+/*
+ * Offer registers, whose first word reads the test's value. They are memory that the
+ * kernel has mapped cached, so the value is sure to be seen on an emulated CPU only.
+ */
 static int mock_viommu_init_page(struct mock_viommu *mviommu, u32 value)
 {
 	int rc;

@@ -453,6 +453,9 @@ static const struct iommufd_viommu_ops arm_vsmmu_ops = {
 /* All that arm_smmu_viommu_ops() can return */
 const struct iommufd_viommu_ops *const arm_smmu_viommu_types[] = {
 	&arm_vsmmu_ops,
+#ifdef CONFIG_TEGRA241_CMDQV_IOMMUFD
+	&tegra241_vsmmu_ops,
+#endif
 	NULL
 };
 

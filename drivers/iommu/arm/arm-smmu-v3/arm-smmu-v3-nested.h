@@ -57,6 +57,9 @@ arm_smmu_nested_parent(struct iommu_domain *domain)
 	return to_smmu_nested_domain(domain)->vsmmu->parent;
 }
 
+/* Types that an implementation of the SMMU adds */
+extern const struct iommufd_viommu_ops tegra241_vsmmu_ops;
+
 void arm_smmu_nested_dt_quirks(struct arm_smmu_device *smmu,
 			       const struct device_node *np);
 bool arm_smmu_master_nestable(struct arm_smmu_master *master);

@@ -280,6 +280,35 @@ void arm_smmu_s2_user_remove(struct arm_smmu_domain *parent,
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_s2_user_remove);
 
 /**
+ * arm_smmu_s2_user_abandon - Stop the use of a VMID without giving it back
+ * @parent: The nest parent
+ * @user: What arm_smmu_s2_user_add() filled in
+ *
+ * For hardware that may go on using the VMID and cannot be stopped. The VMID stays
+ * allocated until the SMMU is removed, and counts against no device.
+ *
+ * Context: Process context, may sleep.
+ */
+void arm_smmu_s2_user_abandon(struct arm_smmu_domain *parent,
+			      struct arm_smmu_s2_user *user)
+{
+	struct arm_smmu_vmid *v = user->alloc;
+
+	arm_smmu_vmid_inv(user->smmu, user->vmid);
+
+	down_write(&parent->nest->lock);
+	list_del(&user->node);
+	up_write(&parent->nest->lock);
+
+	guard(mutex)(&arm_smmu_vmid_lock);
+	if (v->payer) {
+		list_del(&v->payer_node);
+		v->payer->num_vmids--;
+	}
+	kfree(v);
+}
+
+/**
  * arm_smmu_master_forget_vmids - Let the VMIDs that a device paid for outlive it
  * @master: The device, which is about to be freed
  *

@@ -74,6 +74,8 @@ int arm_smmu_s2_user_add(struct arm_smmu_domain *parent,
 			 struct arm_smmu_s2_user *user);
 void arm_smmu_s2_user_remove(struct arm_smmu_domain *parent,
 			     struct arm_smmu_s2_user *user);
+void arm_smmu_s2_user_abandon(struct arm_smmu_domain *parent,
+			      struct arm_smmu_s2_user *user);
 void arm_smmu_master_forget_vmids(struct arm_smmu_master *master);
 struct arm_smmu_vmid *arm_smmu_vmid_alloc(struct arm_smmu_device *smmu,
 					  struct arm_smmu_master *payer);

@@ -1204,7 +1204,44 @@ TEST_F(mapping, advice_cannot_undo)
 	EXPECT_EQ(EINVAL, errno);
 	EXPECT_EQ(SIGSEGV, WTERMSIG(in_child(read_mapping, p)));
 	EXPECT_EQ(IN_DATA, read32(p));
+	/* The registers are still there, and come back at the next access */
+	EXPECT_EQ(0, madvise(p, self->length, MADV_DONTNEED));
+	EXPECT_EQ(EBUSY, do_destroy(self->fd, self->viommu_id));
+	EXPECT_EQ(IN_DATA, read32(p));
 	ASSERT_EQ(0, munmap(p, self->length));
+}
+
+/* A file that is open for reading can be mapped for reading */
+TEST_F(mapping, file_open_for_reading)
+{
+	__u32 ioas_id, stdev_id, dev_id, parent_id, viommu_id;
+	struct iommu_viommu_selftest offer;
+	int writable = self->fd;
+	char *p;
+
+	self->fd = open("/dev/iommu", O_RDONLY);
+	ASSERT_NE(-1, self->fd);
+	test_ioctl_ioas_alloc(&ioas_id);
+	ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, 0, &stdev_id, &dev_id));
+	test_cmd_hwpt_alloc(dev_id, ioas_id, IOMMU_HWPT_ALLOC_NEST_PARENT,
+			    &parent_id);
+	ASSERT_EQ(0, viommu_alloc_mmap(self->fd, dev_id, parent_id, IN_DATA,
+				       &offer, &viommu_id));
+
+	p = mmap(NULL, offer.out_mmap_length, PROT_READ, MAP_SHARED, self->fd,
+		 offer.out_mmap_offset);
+	ASSERT_NE(MAP_FAILED, p);
+	EXPECT_EQ(IN_DATA, read32(p));
+	EXPECT_EQ(-1, mprotect(p, offer.out_mmap_length,
+			       PROT_READ | PROT_WRITE));
+	EXPECT_EQ(EACCES, errno);
+	EXPECT_EQ(MAP_FAILED, mmap(NULL, offer.out_mmap_length, PROT_READ,
+				   MAP_PRIVATE, self->fd,
+				   offer.out_mmap_offset));
+	EXPECT_EQ(EINVAL, errno);
+	ASSERT_EQ(0, munmap(p, offer.out_mmap_length));
+	ASSERT_EQ(0, close(self->fd));
+	self->fd = writable;
 }
 
 /* Copy the flags that smaps shows for the mapping at @addr; false if not there */
@@ -1244,8 +1281,9 @@ static bool has_flag(const char *flags, const char *name)
 
 TEST_F(mapping, smaps_flags)
 {
-	static const char * const set[] = { "sh", "io", "pf", "dc", "de", "dd" };
-	static const char * const clear[] = { "ex", "me" };
+	static const char * const set[] = { "sh", "io", "mm", "dc", "de", "dd" };
+	/* A VFIO container takes the addresses behind a "pf" */
+	static const char * const clear[] = { "ex", "me", "pf" };
 	char *p = MAP_OFFER(), flags[500];
 	unsigned int i;
 

@@ -185,4 +185,38 @@ TEST_F(hw_queue_fail_nth, munmap_fails_or_releases)
 	ASSERT_EQ(0, renew_viommu(self));
 }
 
+/* Whether all allocations of this process fail */
+static int fail_all(bool fail)
+{
+	if (write_str("/sys/kernel/debug/failslab/task-filter",
+		      fail ? "Y" : "N") ||
+	    write_str("/sys/kernel/debug/failslab/probability",
+		      fail ? "100" : "0") ||
+	    write_str("/sys/kernel/debug/failslab/times", fail ? "-1" : "1"))
+		return -1;
+	return write_str("/proc/self/make-it-fail", fail ? "1" : "0");
+}
+
+/* A process that the OOM killer has chosen gets no memory for what it destroys */
+TEST_F(hw_queue_fail_nth, destroy_and_close_without_memory)
+{
+	struct iommu_viommu_selftest second;
+	__u32 second_id, id;
+	int rc;
+
+	ASSERT_EQ(0, viommu_alloc_mmap(self->fd, self->dev_id, self->parent_id,
+				       1, &second, &second_id));
+	ASSERT_EQ(0, hw_queue_alloc(self->fd, second_id, 0, QUEUE_IOVA, HPAGE,
+				    &id));
+	ASSERT_EQ(0, fail_all(true));
+	rc = do_destroy(self->fd, id) ?: do_destroy(self->fd, second_id);
+	ASSERT_EQ(0, fail_all(false));
+	ASSERT_EQ(0, rc);
+
+	/* Nothing is offered there any more */
+	EXPECT_EQ(MAP_FAILED, map_offer(self->fd, &second));
+	EXPECT_EQ(ENXIO, errno);
+	ASSERT_EQ(0, renew_viommu(self));
+}
+
 TEST_HARNESS_MAIN
