@@ -1,0 +1,348 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# limit: 1500
+# qemu
+# The host on an SMMU that has Tegra241 CMDQV, a model of it: its commands go through the
+# block's queues, whatever the block's size, however slow it is, when it reports errors at
+# the wrong time, and when it never answers.
+# shellcheck source=../testlib.sh
+. "$(dirname "$0")/../testlib.sh"
+
+# shellcheck disable=SC2154 # from testlib.sh
+if [ ! -x "$build/qemu/qemu-system-aarch64" ]; then
+	skip cmdqv "no build/qemu/qemu-system-aarch64: run 'make qemu'"
+	exit
+fi
+
+edu='edu,dma_mask=0xffffffffffff'
+# A disk without a medium behind it: each request is mapped and unmapped.
+disk=(-drive 'if=none,id=disk,driver=null-co,size=64M' -device 'nvme,drive=disk,serial=1')
+# What the driver says of the block when something is wrong
+wrong='tegra241.cmdqv.*(fail|unclear|unexpected|no interrupt)'
+
+# Functions of the machine: "want WHAT GOT WANTED" is one result, "plan" says how many.
+cat > "$scratch/lib" << 'EOS'
+cat > /tmp/lib << 'END'
+block=0x0f000000
+n=0
+want()
+{
+	n=$((n + 1))
+	if [ "$2" = "$3" ]; then
+		echo "ok $n - $1"
+	else
+		echo "# $2, wanted $3"
+		echo "not ok $n - $1"
+	fi
+}
+plan()
+{
+	echo "1..$n"
+}
+# said REGEX: how often the kernel said so
+said()
+{
+	dmesg | grep -cE "$1"
+}
+# yes command...: whether it succeeds
+yes()
+{
+	"$@" > /dev/null && echo yes || echo no
+}
+# reg OFFSET, setreg OFFSET VALUE: a register of the block
+reg()
+{
+	printf '%d\n' "$(devmem $((block + $1)) 32)"
+}
+setreg()
+{
+	devmem $((block + $1)) 32 "$2"
+}
+# io: each CPU reads 64 times from the disk
+io()
+{
+	for c in 0 1; do
+		taskset $((1 << c)) dd if=/dev/nvme0n1 of=/dev/null iflag=direct bs=4k count=64 \
+			2>/dev/null || return 1
+	done
+}
+# alive: the disk works, and the host's commands get through. The answer to "where":
+# vcmdqs if they went through VCMDQs, smmu if through the SMMU's own queue
+where()
+{
+	before=$(knob commands)
+	io || { echo 'nowhere: the disk does not work'; return; }
+	sent=$(($(knob commands) - before))
+	if [ $sent -ge 128 ]; then
+		echo vcmdqs
+	elif [ $sent = 0 ]; then
+		echo smmu
+	else
+		echo "both: $sent by VCMDQs"
+	fi
+}
+# until WANTED command...: its output, when it is as wanted or 20 s are over
+until_is()
+{
+	w=$1
+	shift
+	for _ in $(seq 40); do
+		got=$("$@")
+		[ "$got" != "$w" ] || break
+		sleep 0.5
+	done
+	echo "$got"
+}
+END
+EOS
+
+# host NAME KNOBS ALLOW [boot's options...]: standard input is a script of results
+host()
+{
+	local name=$1 knobs=$2 allow=$3 log=$build/log/cmdqv-$1.log
+
+	shift 3
+	{
+		cat "$scratch/lib"
+		echo "cat > /tmp/test << 'END'"
+		echo '. /tmp/lib'
+		cat
+		echo 'plan'
+		echo 'END'
+		echo 't host sh /tmp/test'
+	} > "$scratch/run"
+	vm --timeout 240 --cmdqv="${knobs:-on}" --append 'iommu.strict=1 iommu.passthrough=0' \
+		--run "$scratch/run" "$@" "cmdqv-$name" -- "${disk[@]}" "${more[@]}"
+	if tr -d '\r' < "$log" | grep -E "$wrong" | grep -vE "${allow:-^$}" > "$scratch/wrong"; then
+		not_ok "cmdqv-$name: what the driver says: $(head -n 1 "$scratch/wrong")"
+	else
+		ok "cmdqv-$name: the driver has nothing to say"
+	fi
+}
+more=()
+
+# ---- Sizes of the block ----
+
+# size NAME LOG2-VINTFS LOG2-VCMDQS LAST: VCMDQs 0 to LAST are the host's
+size()
+{
+	host "$1" "log2-vintfs=$2,log2-vcmdqs=$3${5:+,$5}" '' << END
+want "the driver found the block" "\$(said 'found companion CMDQV')" 1
+want "VCMDQs of the host" "\$(knob running)" "$(seq -s, 0 "$4")"
+want "the host's commands go by" "\$(where)" vcmdqs
+want "errors of queues" "\$(knob errors)" 0
+want "interrupts" "\$(knob irqs)" 0
+want "accesses that the block refuses" "\$(knob guest-errors)" 0
+want "registers" "\$(reg 4)" "\$((${6:-4} << 12 | $2 << 8 | $3 << 4 | 1))"
+END
+}
+
+size 64x2 6 7 1
+size 1x128 0 7 127
+size 4x32 2 7 31
+size 64x1 6 6 0
+size 1x1 0 0 0
+size 1-sid 5 7 3 log2-sids=0 0
+
+# Fewer VCMDQs than VINTFs: the block is no use, and the host goes on without it.
+host too-few log2-vintfs=6,log2-vcmdqs=5 '.' << 'END'
+want "the driver found the block" "$(said 'found companion CMDQV')" 1
+want "and refuses it" "$(said 'Falling back to standard SMMU CMDQ')" 1
+want "VCMDQs of the host" "$(knob running)" ""
+want "the host's commands go by" "$(where)" smmu
+END
+
+# ---- What a guest could use ----
+
+# A queue that is allocated without an owner could be started by a guest that has the
+# page of its VINTF.
+host nobodys '' '' << 'END'
+for q in 0 1; do
+	want "VCMDQ $q is allocated" "$(($(reg $((0x200 + 4 * q))) & 1))" 1
+done
+left=
+for q in $(seq 2 127); do
+	[ $(($(reg $((0x200 + 4 * q))) & 1)) = 0 ] || left="$left $q"
+done
+want "VCMDQs without an owner that are allocated" "$left" ""
+on=
+for v in $(seq 1 63); do
+	[ $(($(reg $((0x1000 + 0x100 * v))) & 1)) = 0 ] || on="$on $v"
+done
+want "VINTFs without an owner that are on" "$on" ""
+END
+
+# ---- Time ----
+
+for delay in status-delay=1000000 status-delay=200000000 cmd-delay=200000 \
+	     status-delay=1000000,cmd-delay=20000; do
+	host "$(echo "$delay" | tr -d '=' | tr , -)" "$delay" '' << 'END'
+want "VCMDQs of the host" "$(knob running)" 0,1
+want "the host's commands go by" "$(where)" vcmdqs
+want "errors of queues" "$(knob errors)" 0
+want "accesses that the block refuses" "$(knob guest-errors)" 0
+END
+done
+
+# ---- Switches of the kernel, and a block that is not all there ----
+
+host disabled '' '' --append arm_smmu_v3.disable_cmdqv=1 << 'END'
+want "VCMDQs of the host" "$(knob running)" ""
+want "the block is off" "$(reg 8)" 0
+want "the host's commands go by" "$(where)" smmu
+END
+
+host bypassed '' '' --append arm_smmu_v3.bypass_vcmdq=1 << 'END'
+want "the host's commands go by" "$(where)" smmu
+END
+
+host no-irq acpi-irq=off 'no interrupt' << 'END'
+want "the driver says so" "$(said 'no interrupt')" 1
+want "VCMDQs of the host" "$(knob running)" 0,1
+want "the host's commands go by" "$(where)" vcmdqs
+END
+
+# As in a guest: only the commands that a guest's queue takes go there.
+host no-hyp-own no-hyp-own=on '' << 'END'
+want "VCMDQs of the host" "$(knob running)" 0,1
+want "the disk works" "$(yes io)" yes
+want "errors of queues" "$(knob errors)" 0
+END
+
+# ---- Errors ----
+
+# An error of each queue of the host, made by an acknowledgement of nothing: the driver
+# sees it, whichever word and bit of the map it is in, and the queue goes on.
+# errors NAME LOG2-VINTFS queue...
+errors()
+{
+	local name=$1 vintfs=$2
+
+	shift 2
+	host "errors-$name" "log2-vintfs=$vintfs" 'unexpected error' << END
+for l in $*; do
+	e=\$(knob errors)
+	setreg \$((0x30000 + 0x80 * l + 0x14)) 1
+	want "queue \$l: it is an error" "\$(knob errors)" \$((e + 1))
+	want "queue \$l: the driver acknowledges it" \\
+		"\$(until_is 0 reg \$((0x30000 + 0x80 * l + 0x14)))" 0
+done
+want "the driver says so" "\$(yes test "\$(said 'unexpected error')" -gt 0)" yes
+want "the host's commands go by" "\$(where)" vcmdqs
+END
+}
+
+errors 64x2 6 0 1
+errors 1x128 0 0 31 32 63 64 127
+
+# Interrupts that no queue has sent, with maps that name what is not there: before the
+# driver knows of its VINTF, while it makes it, and for ever.
+all='vi=0xffffffffffffffff;cmdq0=0xffffffff;cmdq1=0xffffffff;cmdq2=0xffffffff;cmdq3=0xffffffff'
+all="$all;lvcmdq0=0xffffffffffffffff;lvcmdq1=0xffffffffffffffff"
+one='vi=1;cmdq0=1;lvcmdq0=1'
+# inject NAME MAPS [more knobs]
+inject()
+{
+	host "inject-$1" "inject=$2${3:+,$3}" 'unexpected error' << 'END'
+want "VCMDQs of the host" "$(knob running | cut -d, -f1,2)" 0,1
+want "the host's commands go by" "$(where)" vcmdqs
+want "interrupts" "$(yes test "$(knob irqs)" -gt 0)" yes
+want "accesses that the block refuses" "$(knob guest-errors)" 0
+END
+}
+
+inject at-reset "$one;at=0"
+inject at-param "$all;at=4"
+inject at-config "$one;at=1"
+inject at-vintf "$all;at=2"
+inject at-alloc "$all;at=3"
+inject no-map "vi=0;at=1"
+inject 1x128 "$all;at=0" log2-vintfs=0
+inject storm "$all;at=0;period=2000000"
+inject storm-1x128 "$all;at=0;period=2000000" log2-vintfs=0
+
+# The log stays readable however many there are.
+if [ "$(grep -c 'unexpected error' "$build/log/cmdqv-inject-storm.log")" -le 200 ]; then
+	ok "cmdqv-inject-storm: the log is bounded"
+else
+	not_ok "cmdqv-inject-storm: $(grep -c 'unexpected error' "$build/log/cmdqv-inject-storm.log") lines"
+fi
+
+# ---- A block that never answers ----
+
+# The kernel gives up the block or the SMMU, and says why. It leaks nothing.
+for stuck in 1 2 4; do
+	host "stuck-$stuck" "status-stuck=$stuck" 'fail' --leaks << 'END'
+want "the driver says so" "$(yes test "$(said 'tegra241.cmdqv.*fail')" -gt 0)" yes
+want "and is done" "$(yes test "$(cut -d. -f1 /proc/uptime)" -lt 120)" yes
+END
+done
+
+# ---- The end ----
+
+# The VINTF is off when the SMMU's own queue stops: nothing would execute what its end
+# has to flush.
+more=(-trace 'tegra241_cmdqv_status' -trace 'smmuv3_write_mmio' -D "$scratch/trace")
+host shutdown '' '' << 'END'
+want "VCMDQs of the host" "$(knob running)" 0,1
+END
+more=()
+# What became of it, in the order of time: on, off, and stop for CMDQEN = 0
+awk '/tegra241_cmdqv_status.*(VINTF 0|block 0):/ {
+		now = /status=1/ ? "on" : "off"
+		if (now != last)
+			print now
+		last = now
+	}
+	/smmuv3_write_mmio.*addr: 0x20 / {
+		match($0, /val:0x[0-9a-f]+/)
+		if (substr($0, RSTART + RLENGTH - 1, 1) !~ /[89a-f]/ && last != "stop")
+			print last = "stop"
+	}' "$scratch/trace" > "$scratch/end"
+if [ "$(tail -n 2 "$scratch/end" | paste -sd' ')" = 'off stop' ]; then
+	ok "cmdqv-shutdown: the VINTF is off, and then the SMMU"
+else
+	not_ok "cmdqv-shutdown: the VINTF is not off before the SMMU: $(tail -n 4 "$scratch/end" | paste -sd' ')"
+fi
+
+# ---- All that vIOMMUs do ----
+
+# The tests of 50-smmuv3 and 55-events, while the host's commands go through VCMDQs
+nested()
+{
+	local name=$1
+
+	shift
+	{
+		cat "$scratch/lib"
+		cat
+		cat << 'EOS'
+cat > /tmp/test << 'END'
+. /tmp/lib
+want "the host's commands went by VCMDQs" "$(yes test "$(knob commands)" -gt 1000)" yes
+want "errors of queues" "$(knob errors)" 0
+want "accesses that the block refuses" "$(knob guest-errors)" 0
+plan
+END
+t host sh /tmp/test
+EOS
+	} > "$scratch/run"
+	vm --timeout 850 --cmdqv --leaks --run "$scratch/run" "$name" -- "$@" |
+		sed 's/^skip - /not ok - skipped: /'
+}
+
+nested cmdqv-smmuv3 \
+	-device "$edu,addr=4.0" -device "$edu,addr=5.0" \
+	-device "$edu,addr=6.0,multifunction=on" -device "$edu,addr=6.1" \
+	-device pcie-root-port,id=rp1,addr=7.0,chassis=1,disable-acs=on \
+	-device "$edu,bus=rp1" \
+	-device pcie-pci-bridge,id=pb1,addr=8.0 \
+	-device "$edu,bus=pb1,addr=1.0" << 'END'
+t -t 700 smmuv3 smmuv3
+END
+MACHINE_SMP=4 nested cmdqv-events \
+	-device "$edu,addr=4.0" -device "$edu,addr=5.0" \
+	-device "$edu,addr=6.0,multifunction=on" -device "$edu,addr=6.1" << 'END'
+t -t 600 smmuv3_events smmuv3_events
+t -t 150 smmuv3_vmm smmuv3_vmm
+END
