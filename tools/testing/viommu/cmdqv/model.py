@@ -2,7 +2,7 @@
 """The model's interface, as tools/testing/viommu/qemu/README has it."""
 
 BASE = 0x0f000000
-PATH = '/machine/cmdqv'
+PATH = '/machine/tegra241-cmdqv'
 # SPI 176: the only interrupt of the block
 DEFAULTS = {'log2-vintfs': 6, 'log2-vcmdqs': 7, 'log2-sids': 4}
 # Faults of the model, and choices that are faults for a test of the other choice
