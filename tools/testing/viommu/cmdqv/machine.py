@@ -176,7 +176,7 @@ class Machine:
         """Wait until the main loop has gone round: bottom halves without a timer run."""
         for _ in range(2):
             self.execute('query-name')
-            self.ask('clock_step 0')
+            self.ask('endianness')
 
     def intercept(self, path, name):
         self.ask(f'irq_intercept_out {path} {name}')

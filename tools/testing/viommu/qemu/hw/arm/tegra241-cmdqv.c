@@ -473,8 +473,8 @@ static bool cmdqv_atc_inv(void *opaque, const Cmd *cmd)
     snprintf(s->last_atc_inv, sizeof(s->last_atc_inv), "%016" PRIx64
              " %016" PRIx64, (uint64_t)cmd->word[1] << 32 | cmd->word[0],
              (uint64_t)cmd->word[3] << 32 | cmd->word[2]);
-    /* Other StreamIDs cannot exist, and could make the table grow */
-    if (sid < 1 << SMMU_IDR1_SIDSIZE) {
+    /* No pair makes other StreamIDs, and they could make the table grow */
+    if (sid <= R_SID_REPLACE_SID_MASK) {
         unsigned n = GPOINTER_TO_UINT(g_hash_table_lookup(s->atc_inv_sids,
                                                           key));
 
