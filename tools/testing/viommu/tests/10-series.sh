@@ -144,8 +144,7 @@ refuses "check-fixes: a fix without a tag" \
 	'iommufd-reworded-fix.patch: a fix of the base without a Fixes: tag' run check-fixes
 sed -i 's/^Another message\.$/&\n\nNo Fixes tag: this is a test./' "$copy/patches/iommufd-reworded-fix.patch"
 check "check-fixes: a fix that says why it has none" run check-fixes
-sed -i 's/^No Fixes tag: .*/&\n\nFixes: 1234 ("too short")/; s/^No Fixes tag: .*//' \
-	"$copy/patches/iommufd-reworded-fix.patch"
+sed -i 's/^No Fixes tag: .*/Fixes: 1234 ("too short")/' "$copy/patches/iommufd-reworded-fix.patch"
 refuses "check-fixes: a tag with a short id" 'without a Fixes: tag' run check-fixes
 sed -i 's/^Fixes: .*/Fixes: 123456789abc ("iommufd: What it mends")/' "$copy/patches/iommufd-reworded-fix.patch"
 cp "$copy/patches/series" "$scratch/series"
