@@ -27,14 +27,14 @@ skips_fail()
 		{ print; fflush() }'
 }
 
-[ "${KASAN:-y}" != n ] || inapplicable+=('abi\.permission_is_asked ')
+[ "${KASAN:-n}" != n ] || inapplicable+=('abi\.permission_is_asked ')
 MACHINE_MEM=4G kasan_vm --timeout 2000 --leaks --append 'hugepagesz=2M hugepages=16' --run - map-file << 'EOS' | skips_fail "${inapplicable[@]}"
 t -t 1900 iommufd_map_file iommufd_map_file
 EOS
 
 # Hugetlb takes its pages from ZONE_MOVABLE where there is one, so that the other
 # tests would have none.
-[ "${KASAN:-y}" = n ] ||
+[ "${KASAN:-n}" = n ] ||
 MACHINE_MEM=3G vm --kasan --leaks --append movablecore=1G --run - map-file-poison << 'EOS' | skips_fail
 t -t 200 iommufd_map_file iommufd_map_file -r abi.poisoned
 EOS
