@@ -251,13 +251,12 @@ want "accesses that the block refuses" "$(knob guest-errors)" 0
 END
 }
 
-inject at-reset "$one;at=0"
 inject at-param "$all;at=4"
 inject at-config "$one;at=1"
 inject at-vintf "$all;at=2"
 inject at-alloc "$all;at=3"
 inject no-map "vi=0;at=1"
-inject 1x128 "$all;at=0" log2-vintfs=0
+inject 1x128 "$all;at=3" log2-vintfs=0
 inject storm "$all;at=0;period=2000000"
 inject storm-1x128 "$all;at=0;period=2000000" log2-vintfs=0
 
