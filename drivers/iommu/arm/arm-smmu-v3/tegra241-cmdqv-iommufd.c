@@ -1031,7 +1031,7 @@ static bool tegra241_cmdqv_has_guests(struct tegra241_cmdqv *cmdqv)
 	struct tegra241_vintf *vintf = cmdqv->vintfs[0];
 
 	return vintf && vintf->hyp_own &&
-	       !(TEGRA241_VINTF_PAGE_SIZE % PAGE_SIZE) &&
+	       IS_ALIGNED(TEGRA241_VINTF_PAGE_SIZE, PAGE_SIZE) &&
 	       IS_ALIGNED(cmdqv->base_pa, TEGRA241_VINTF_PAGE_SIZE);
 }
 

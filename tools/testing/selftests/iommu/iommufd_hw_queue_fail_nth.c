@@ -185,33 +185,40 @@ TEST_F(hw_queue_fail_nth, munmap_fails_or_releases)
 	ASSERT_EQ(0, renew_viommu(self));
 }
 
-/* Whether all allocations of this process fail */
-static int fail_all(bool fail)
+/* Let all allocations fail of a process that has written 1 to make-it-fail */
+static int failslab_all(bool all)
 {
 	if (write_str("/sys/kernel/debug/failslab/task-filter",
-		      fail ? "Y" : "N") ||
-	    write_str("/sys/kernel/debug/failslab/probability",
-		      fail ? "100" : "0") ||
-	    write_str("/sys/kernel/debug/failslab/times", fail ? "-1" : "1"))
+		      all ? "Y" : "N"))
 		return -1;
-	return write_str("/proc/self/make-it-fail", fail ? "1" : "0");
+	if (write_str("/sys/kernel/debug/failslab/times", all ? "-1" : "1"))
+		return -1;
+	return write_str("/sys/kernel/debug/failslab/probability",
+			 all ? "100" : "0");
 }
 
 /* A process that the OOM killer has chosen gets no memory for what it destroys */
-TEST_F(hw_queue_fail_nth, destroy_and_close_without_memory)
+TEST_F(hw_queue_fail_nth, destroy_without_memory)
 {
 	struct iommu_viommu_selftest second;
 	__u32 second_id, id;
-	int rc;
+	int rc, switch_fd;
 
+	/* Without memory no file can be opened */
+	switch_fd = open("/proc/self/make-it-fail", O_WRONLY);
+	ASSERT_NE(-1, switch_fd);
 	ASSERT_EQ(0, viommu_alloc_mmap(self->fd, self->dev_id, self->parent_id,
 				       1, &second, &second_id));
 	ASSERT_EQ(0, hw_queue_alloc(self->fd, second_id, 0, QUEUE_IOVA, HPAGE,
 				    &id));
-	ASSERT_EQ(0, fail_all(true));
+	ASSERT_EQ(0, failslab_all(true));
+	ASSERT_EQ(1, pwrite(switch_fd, "1", 1, 0));
 	rc = do_destroy(self->fd, id) ?: do_destroy(self->fd, second_id);
-	ASSERT_EQ(0, fail_all(false));
+	if (pwrite(switch_fd, "0", 1, 0) != 1)
+		abort();
+	ASSERT_EQ(0, failslab_all(false));
 	ASSERT_EQ(0, rc);
+	close(switch_fd);
 
 	/* Nothing is offered there any more */
 	EXPECT_EQ(MAP_FAILED, map_offer(self->fd, &second));
