@@ -169,6 +169,8 @@ matrix()
 			done
 		done
 	fi
+	! grep -qr '^config TEGRA241_CMDQV_IOMMUFD$' "$each/drivers/iommu" ||
+		echo IOMMUFD=m,VFIO=m,VFIO_PCI=m,TEGRA241_CMDQV=y,TEGRA241_CMDQV_IOMMUFD=n
 	echo IOMMUFD=m,VFIO=m,VFIO_PCI=m,ARM_SMMU_V3=m
 	echo IOMMUFD=m,VFIO=m,VFIO_PCI=m,IOMMUFD_TEST=n
 	echo IOMMUFD=n,VFIO_DEVICE_CDEV=n,VFIO_GROUP=y
