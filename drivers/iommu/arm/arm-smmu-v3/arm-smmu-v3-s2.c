@@ -285,27 +285,21 @@ EXPORT_SYMBOL_IF_KUNIT(arm_smmu_s2_user_remove);
  * @user: What arm_smmu_s2_user_add() filled in
  *
  * For hardware that may go on using the VMID and cannot be stopped. The VMID stays
- * allocated until the SMMU is removed, and counts against no device.
+ * allocated until the SMMU is removed, and goes on counting against the device that
+ * paid for it: that device may be what keeps the hardware from stopping.
  *
  * Context: Process context, may sleep.
  */
 void arm_smmu_s2_user_abandon(struct arm_smmu_domain *parent,
 			      struct arm_smmu_s2_user *user)
 {
-	struct arm_smmu_vmid *v = user->alloc;
-
 	arm_smmu_vmid_inv(user->smmu, user->vmid);
 
 	down_write(&parent->nest->lock);
 	list_del(&user->node);
 	up_write(&parent->nest->lock);
 
-	guard(mutex)(&arm_smmu_vmid_lock);
-	if (v->payer) {
-		list_del(&v->payer_node);
-		v->payer->num_vmids--;
-	}
-	kfree(v);
+	/* Stays on the list of its payer, whose VMs may do this again and again */
 }
 
 /**

@@ -92,6 +92,7 @@ struct tegra241_vdevice {
  * @queue: Its owner, or NULL
  * @allocated: CMDQ_ALLOC may have its bit set. Without @queue: the hardware did not
  *             give it back.
+ * @dirty: It was freed while BASE may not have been 0, and is not handed out again
  * @kept_pa: Memory that is kept from being used again
  * @kept_len: Bytes of it, 0 if there is none
  * @gerror: GERROR at the error that was seen last
@@ -100,6 +101,7 @@ struct tegra241_vdevice {
 struct tegra241_lvcmdq {
 	struct tegra241_hw_queue *queue;
 	bool allocated;
+	bool dirty;
 	phys_addr_t kept_pa;
 	u64 kept_len;
 	u32 gerror;
@@ -188,11 +190,11 @@ static int tegra241_switch(struct tegra241_cmdqv *cmdqv, u32 config, u32 status,
 }
 
 /* A CMD_SYNC on the SMMU's own queue */
-static void tegra241_flush(struct tegra241_cmdqv *cmdqv)
+static int tegra241_flush(struct tegra241_cmdqv *cmdqv)
 {
 	struct arm_smmu_device *smmu = &cmdqv->smmu;
 
-	arm_smmu_cmdq_issue_cmdlist(smmu, &smmu->cmdq, NULL, 0, true);
+	return arm_smmu_cmdq_issue_cmdlist(smmu, &smmu->cmdq, NULL, 0, true);
 }
 
 /*
@@ -243,12 +245,13 @@ static bool tegra241_lvcmdq_is_clear(struct tegra241_vsmmu *t, u16 lidx)
 static int tegra241_lvcmdq_reset(struct tegra241_vsmmu *t, u16 lidx)
 {
 	int ret = tegra241_lvcmdq_disable(t, lidx);
+	int flushed = tegra241_flush(t->cmdqv);
 
-	tegra241_flush(t->cmdqv);
 	tegra241_lvcmdq_clear(t, lidx);
-	if (!ret && !tegra241_lvcmdq_is_clear(t, lidx))
-		ret = -EIO;
-	return ret;
+	if (ret || !tegra241_lvcmdq_is_clear(t, lidx))
+		return -EIO;
+	/* It has stopped, but the next owner would get an old timeout reported */
+	return flushed ? -EAGAIN : 0;
 }
 
 static bool tegra241_lvcmdq_is_free(struct tegra241_vsmmu *t, u16 lidx)
@@ -302,6 +305,8 @@ static int tegra241_vintf_enable(struct tegra241_vsmmu *t)
 	/* A VINTF that the hardware takes for the host's executes anything */
 	if (!ret && tegra241_cmdqv_read(t->cmdqv, config) & VINTF_HYP_OWN)
 		ret = -EIO;
+	if (ret)
+		tegra241_vintf_disable(t);
 	return ret;
 }
 
@@ -370,14 +375,15 @@ static int tegra241_lvcmdq_take_back(struct tegra241_vsmmu *t, u16 lidx)
 	}
 
 	ret = tegra241_lvcmdq_reset(t, lidx);
-	if (ret && t->on) {
+	if (ret == -EIO && t->on) {
 		dev_warn_ratelimited(cmdqv->dev,
 				     "VINTF%u: LVCMDQ%u does not stop, pausing the VINTF\n",
 				     t->idx, lidx);
 		paused = true;
 		tegra241_vintf_disable(t);
-		tegra241_lvcmdq_reset(t, lidx);
+		ret = tegra241_lvcmdq_reset(t, lidx);
 	}
+	t->lvcmdqs[lidx].dirty = ret == -EIO;
 
 	ret = tegra241_lvcmdq_free(t, lidx);
 
@@ -414,7 +420,8 @@ static int tegra241_vintf_start(struct tegra241_vsmmu *t)
 		if (ret)
 			return ret;
 	}
-	tegra241_flush(t->cmdqv);
+	if (tegra241_flush(t->cmdqv))
+		return -EIO;
 	while (lidx--) {
 		tegra241_lvcmdq_clear(t, lidx);
 		if (!tegra241_lvcmdq_is_clear(t, lidx))
@@ -454,6 +461,8 @@ static int tegra241_vintf_stop(struct tegra241_vsmmu *t, bool *clean)
 			*clean = false;
 			break;
 		}
+		if (t->lvcmdqs[lidx].dirty)
+			*clean = false;
 		tegra241_release_memory(t, lidx);
 	}
 	tegra241_vintf_clear_sids(t);
@@ -653,6 +662,10 @@ void tegra241_cmdqv_guest_errors(struct tegra241_cmdqv *cmdqv, u64 vintf_map)
 	bool any_new = false;
 	unsigned int idx;
 
+	/* The lock is held while the hardware is waited for: VINTF0 cannot wait */
+	if (READ_ONCE(cmdqv->guests_down))
+		return;
+
 	mutex_lock(&cmdqv->guests_lock);
 	for (idx = 0; idx < cmdqv->num_vintfs; idx++) {
 		t = cmdqv->guests[idx];
@@ -715,11 +728,12 @@ static int tegra241_lvcmdq_hand_over(struct tegra241_vsmmu *t, u16 lidx,
 	tegra241_lvcmdq_alloc(t, lidx);
 	if (!(tegra241_cmdqv_read(t->cmdqv, alloc_reg(t, lidx)) &
 	      CMDQV_CMDQ_ALLOCATED)) {
+		tegra241_cmdqv_alloc_vcmdq(t->cmdqv, t->idx, lidx, false);
 		lvcmdq->allocated = false;
 		return -EIO;
 	}
 
-	ret = tegra241_lvcmdq_reset(t, lidx);
+	ret = tegra241_lvcmdq_reset(t, lidx) ? -EIO : 0;
 	if (!ret) {
 		tegra241_cmdqv_write64(t->cmdqv,
 				       page1_reg(t, lidx, TEGRA241_VCMDQ_BASE),
@@ -760,7 +774,7 @@ static int tegra241_hw_queue_init(struct iommufd_hw_queue *hwq,
 	if (hwq->length < VCMDQ_MIN_LENGTH || !is_power_of_2(hwq->length) ||
 	    base_pa & (hwq->length - 1) || base_pa & ~VCMDQ_ADDR)
 		return -EINVAL;
-	if (!t->on || lvcmdq->allocated)
+	if (!t->on || lvcmdq->allocated || lvcmdq->dirty)
 		return -EIO;
 
 	if (lidx) {
@@ -920,9 +934,9 @@ static void tegra241_vsmmu_destroy(struct iommufd_viommu *viommu)
 	if (clean)
 		ida_free(&cmdqv->vintf_ids, t->idx);
 	else
-		dev_err(cmdqv->dev,
-			"VINTF%u: does not stop, and will not be used again\n",
-			t->idx);
+		dev_err_ratelimited(cmdqv->dev,
+				    "VINTF%u: does not stop, and will not be used again\n",
+				    t->idx);
 	kfree(t->lvcmdqs);
 }
 
