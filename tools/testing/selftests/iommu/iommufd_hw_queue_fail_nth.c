@@ -185,16 +185,18 @@ TEST_F(hw_queue_fail_nth, munmap_fails_or_releases)
 	ASSERT_EQ(0, renew_viommu(self));
 }
 
-/* Let all allocations fail of a process that has written 1 to make-it-fail */
+/*
+ * Let all allocations fail of a process that has written 1 to make-it-fail. Without
+ * the filter they fail for everyone, so it is set first and never taken away.
+ */
 static int failslab_all(bool all)
 {
-	if (write_str("/sys/kernel/debug/failslab/task-filter",
-		      all ? "Y" : "N"))
+	if (all && write_str("/sys/kernel/debug/failslab/task-filter", "Y"))
 		return -1;
-	if (write_str("/sys/kernel/debug/failslab/times", all ? "-1" : "1"))
+	if (write_str("/sys/kernel/debug/failslab/probability",
+		      all ? "100" : "0"))
 		return -1;
-	return write_str("/sys/kernel/debug/failslab/probability",
-			 all ? "100" : "0");
+	return write_str("/sys/kernel/debug/failslab/times", all ? "-1" : "1");
 }
 
 /* A process that the OOM killer has chosen gets no memory for what it destroys */
