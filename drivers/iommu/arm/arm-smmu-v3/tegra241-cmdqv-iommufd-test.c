@@ -1004,7 +1004,8 @@ static void cmdqv_test_vintf_stays(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -ENOSPC,
 			ida_alloc_range(&s->fake->cmdqv.smmu.vmid_map, vmid, vmid,
 					GFP_KERNEL));
-	KUNIT_EXPECT_EQ(test, s->dev->master.num_vmids, 0);
+	/* The device that paid for the VMID goes on paying */
+	KUNIT_EXPECT_EQ(test, s->dev->master.num_vmids, 1);
 	forget(test);
 	viommu = get_vsmmu(test);
 	KUNIT_EXPECT_NE(test, vmid_of(viommu), vmid);
