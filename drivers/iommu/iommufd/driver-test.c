@@ -20,7 +20,7 @@ struct fake_vdevice {
 };
 
 static int fake_init(struct iommufd_viommu *viommu, struct device *dev,
-		       struct iommu_domain *parent,
+		     struct iommu_domain *parent,
 		       struct iommu_user_data *user_data)
 {
 	return -EOPNOTSUPP;
@@ -32,13 +32,13 @@ static void fake_destroy(struct iommufd_viommu *viommu)
 
 static struct iommu_domain *
 fake_alloc_domain_nested(struct iommufd_viommu *viommu, u32 flags,
-			   const struct iommu_user_data *user_data)
+			 const struct iommu_user_data *user_data)
 {
 	return ERR_PTR(-EOPNOTSUPP);
 }
 
 static int fake_cache_invalidate(struct iommufd_viommu *viommu,
-				   struct iommu_user_data_array *array)
+				 struct iommu_user_data_array *array)
 {
 	return -EOPNOTSUPP;
 }
@@ -72,7 +72,7 @@ static const struct iommufd_viommu_ops fake_complete = {
 };
 
 static const struct iommufd_viommu_ops *fake_viommu_ops(struct device *dev,
-							  unsigned int type)
+							unsigned int type)
 {
 	return NULL;
 }
@@ -103,7 +103,7 @@ static int fake_register(const struct iommufd_viommu_ops *const *list)
 
 /* @bad must be refused alone, and behind one that is complete */
 static void fake_refuses(struct kunit *test, const char *what,
-			   const struct iommufd_viommu_ops *bad)
+			 const struct iommufd_viommu_ops *bad)
 {
 	const struct iommufd_viommu_ops *const alone[] = { bad, NULL };
 	const struct iommufd_viommu_ops *const second[] = {
