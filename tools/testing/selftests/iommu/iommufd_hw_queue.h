@@ -134,33 +134,6 @@ static inline void write32(void *p, __u32 val)
 	__atomic_store_n((__u32 *)p, val, __ATOMIC_RELAXED);
 }
 
-/* Return the number after @key in a file of "key number" lines, -1 if absent */
-static inline long read_key(const char *path, const char *key)
-{
-	size_t len = strlen(key);
-	char line[200];
-	long val = -1;
-	FILE *f;
-
-	f = fopen(path, "r");
-	if (!f)
-		return -1;
-	while (fgets(line, sizeof(line), f))
-		if (!strncmp(line, key, len) && strspn(line + len, ": \t"))
-			val = strtol(line + len + strspn(line + len, ": \t"),
-				     NULL, 10);
-	fclose(f);
-	return val;
-}
-
-/* Count the pins that the whole system holds */
-static inline long pins(void)
-{
-	write_str("/proc/sys/vm/stat_refresh", "1");
-	return read_key("/proc/vmstat", "nr_foll_pin_acquired") -
-	       read_key("/proc/vmstat", "nr_foll_pin_released");
-}
-
 /* Return false if the machine does not have @num free huge pages of 2 MiB */
 static inline bool have_hpages(long num)
 {

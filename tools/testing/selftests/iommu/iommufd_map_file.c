@@ -72,36 +72,9 @@
 static const char shmem_enabled[] =
 	"/sys/kernel/mm/transparent_hugepage/shmem_enabled";
 
-/* The number after @key in a file of "key number" lines, -1 if there is none */
-static long read_key(const char *path, const char *key)
-{
-	size_t len = strlen(key);
-	char line[200];
-	long val = -1;
-	FILE *f;
-
-	f = fopen(path, "r");
-	if (!f)
-		return -1;
-	while (fgets(line, sizeof(line), f))
-		if (!strncmp(line, key, len) && strspn(line + len, ": \t"))
-			val = strtol(line + len + strspn(line + len, ": \t"),
-				     NULL, 10);
-	fclose(f);
-	return val;
-}
-
 static long hugetlb_count(const char *key)
 {
 	return read_key("/proc/meminfo", key);
-}
-
-/* Pins that somebody in the system holds */
-static long pins(void)
-{
-	write_str("/proc/sys/vm/stat_refresh", "1");
-	return read_key("/proc/vmstat", "nr_foll_pin_acquired") -
-	       read_key("/proc/vmstat", "nr_foll_pin_released");
 }
 
 static __attribute__((constructor)) void setup(void)

@@ -36,6 +36,33 @@ static int write_str(const char *path, const char *val)
 	return rc == (ssize_t)strlen(val) ? 0 : -1;
 }
 
+/* Return the number after @key in a file of "key number" lines, -1 if absent */
+static inline long read_key(const char *path, const char *key)
+{
+	size_t len = strlen(key);
+	char line[200];
+	long val = -1;
+	FILE *f;
+
+	f = fopen(path, "r");
+	if (!f)
+		return -1;
+	while (fgets(line, sizeof(line), f))
+		if (!strncmp(line, key, len) && strspn(line + len, ": \t"))
+			val = strtol(line + len + strspn(line + len, ": \t"),
+				     NULL, 10);
+	fclose(f);
+	return val;
+}
+
+/* Count the pins that the whole system holds */
+static inline long pins(void)
+{
+	write_str("/proc/sys/vm/stat_refresh", "1");
+	return read_key("/proc/vmstat", "nr_foll_pin_acquired") -
+	       read_key("/proc/vmstat", "nr_foll_pin_released");
+}
+
 /* Returns false if the kernel has no fault injection */
 static bool fail_nth_open(void)
 {
