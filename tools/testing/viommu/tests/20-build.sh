@@ -29,7 +29,7 @@ checkout "$tip"
 mapfile -t what < <(touched arm64 base "$tip")
 [ ${#what[@]} != 0 ] || what=(drivers/iommu/)
 while read -r options; do
-	check "arm64, tip, $options" build_as arm64 "$each/.variant" "$options" "${what[@]}"
+	check "arm64, tip, $options" build_as arm64 "$each/.arm64" "$options" "${what[@]}"
 done < <(matrix brief)
 mapfile -t what < <(touched x86_64 base "$tip")
 [ ${#what[@]} != 0 ] || what=(drivers/iommu/)

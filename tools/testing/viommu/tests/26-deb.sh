@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# limit: 1200
+# limit: 1500
+# long
 # make deb: the way from a configuration to packages, with a small configuration,
 # and what the packages hold. Modules are linked here against the whole kernel.
 # shellcheck source=../testlib.sh
