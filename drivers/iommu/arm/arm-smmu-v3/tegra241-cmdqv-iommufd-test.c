@@ -81,6 +81,8 @@ struct fake {
 	bool vintf_stays_on;
 	bool vintf_stays_off;
 	bool hyp_own_wired;
+	/* A VINTF that is off hides its queues */
+	bool hides;
 
 	struct entry log[LOG_MAX];
 	unsigned int num;
@@ -133,6 +135,12 @@ static struct vcmdq *find_vcmdq(struct fake *f, u32 v, u32 l)
 		if (f->vcmdqs[q].alloc == (v << 15 | l << 1 | 1))
 			return &f->vcmdqs[q];
 	return NULL;
+}
+
+/* A queue as its pages show it */
+static struct vcmdq *visible_vcmdq(struct fake *f, u32 v, u32 l)
+{
+	return f->hides && !f->vintfs[v].on ? NULL : find_vcmdq(f, v, l);
 }
 
 static void update_vcmdq(struct fake *f, struct vcmdq *q)
@@ -235,7 +243,7 @@ static u64 block_read(struct fake *f, u32 offset)
 	if (offset >= 0x30000) {
 		v = (offset - 0x30000) / 0x20000;
 		l = (offset & 0xffff) / 0x80;
-		q = find_vcmdq(f, v, l);
+		q = visible_vcmdq(f, v, l);
 		if ((offset - 0x30000) % 0x20000 >= 0x10000)
 			return !q ? 0 : reg == 0 ? q->base : q->cons_base;
 		switch (reg) {
@@ -296,7 +304,7 @@ static void block_write(struct fake *f, u32 offset, u64 val)
 	if (offset >= 0x30000) {
 		v = (offset - 0x30000) / 0x20000;
 		l = (offset & 0xffff) / 0x80;
-		q = find_vcmdq(f, v, l);
+		q = visible_vcmdq(f, v, l);
 		if (!q)
 			return;
 		if ((offset - 0x30000) % 0x20000 >= 0x10000) {
@@ -529,6 +537,7 @@ static void cmdqv_test_exit(struct kunit *test)
 	}
 	KUNIT_EXPECT_TRUE(test, list_empty(&s->nest.users));
 	/* What a broken block keeps for good */
+	tegra241_cmdqv_guests_exit(&s->fake->cmdqv);
 	ida_destroy(&s->fake->cmdqv.smmu.vmid_map);
 	ida_destroy(&s->fake->cmdqv.vintf_ids);
 }
@@ -698,6 +707,20 @@ static void expect_queue_cleared(struct kunit *test, u32 v, u32 l)
 	expect(test, W64, page0 + 0x10008, 0);
 }
 
+/* VCMDQs 2 and 3 are those of VINTF 1 */
+static void expect_queues_reset(struct kunit *test)
+{
+	expect(test, W32, 0x208, 0x8001);
+	expect(test, W32, 0x50008, 0);
+	expect(test, W32, 0x20c, 0x8003);
+	expect(test, W32, 0x50088, 0);
+	expect(test, SYNC, 0, 0);
+	expect_queue_cleared(test, 1, 1);
+	expect(test, W32, 0x20c, 0x8002);
+	expect_queue_cleared(test, 1, 0);
+	expect(test, W32, 0x208, 0x8000);
+}
+
 /*
  * Tests
  */
@@ -713,18 +736,10 @@ static void cmdqv_test_vintf_on(struct kunit *test)
 
 	expect(test, W32, 0x1100, 0);
 	expect_sids_cleared(test, 1);
-	/* VCMDQs 2 and 3 are those of VINTF 1 */
-	expect(test, W32, 0x208, 0x8001);
-	expect(test, W32, 0x50008, 0);
-	expect(test, W32, 0x20c, 0x8003);
-	expect(test, W32, 0x50088, 0);
-	expect(test, SYNC, 0, 0);
-	expect_queue_cleared(test, 1, 1);
-	expect(test, W32, 0x20c, 0x8002);
-	expect_queue_cleared(test, 1, 0);
-	expect(test, W32, 0x208, 0x8000);
+	expect_queues_reset(test);
 	expect(test, W32, 0x1100, vmid << 1);
 	expect(test, W32, 0x1100, vmid << 1 | 1);
+	expect_queues_reset(test);
 	expect(test, OFFER, 0, BASE_PA + 0x50000);
 	expect_end(test);
 
@@ -934,6 +949,7 @@ static void cmdqv_test_stubborn_guest(struct kunit *test)
 /* The hardware keeps the queue: its memory must not be used again */
 static void cmdqv_test_queue_stays(struct kunit *test)
 {
+	struct iommu_viommu_tegra241_cmdqv answer = {};
 	struct setup *s = test->priv;
 	struct iommufd_viommu *viommu = get_vsmmu(test);
 	struct iommufd_hw_queue *q, *other;
@@ -976,7 +992,23 @@ static void cmdqv_test_queue_stays(struct kunit *test)
 				ida_alloc_range(&s->fake->cmdqv.vintf_ids, i, i,
 						GFP_KERNEL));
 	}
-	page_ref_sub(s->page, 2);
+
+	/* None is left but the stuck one, which is of use again when it has stopped */
+	forget(test);
+	KUNIT_EXPECT_EQ(test, -EIO, make_vsmmu(test, &viommu, &answer, 16));
+	KUNIT_EXPECT_EQ(test, page_ref_count(s->page), 3);
+	s->fake->vcmdqs[3].stuck = false;
+	forget(test);
+	viommu = get_vsmmu(test);
+	KUNIT_EXPECT_EQ(test, s->fake->vintfs[1].config,
+			vmid_of(viommu) << 1 | 1);
+	KUNIT_EXPECT_EQ(test, page_ref_count(s->page), 1);
+	forget(test);
+	put_queue(test, get_queue(test, viommu, 0));
+	s->ops->destroy(viommu);
+	for (i = 2; i < 4; i++)
+		ida_free(&s->fake->cmdqv.vintf_ids, i);
+	KUNIT_EXPECT_TRUE(test, ida_is_empty(&s->fake->cmdqv.vintf_ids));
 }
 
 static void cmdqv_test_vintf_stays(struct kunit *test)
@@ -984,6 +1016,7 @@ static void cmdqv_test_vintf_stays(struct kunit *test)
 	struct iommu_viommu_tegra241_cmdqv answer = {};
 	struct setup *s = test->priv;
 	struct iommufd_viommu *viommu;
+	unsigned int i;
 	u16 vmid;
 
 	s->fake->delay = 0;
@@ -1012,6 +1045,21 @@ static void cmdqv_test_vintf_stays(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, s->fake->vintfs[2].config,
 			vmid_of(viommu) << 1 | 1);
 	s->ops->destroy(viommu);
+
+	/* If no other one is left it is asked whether it has stopped */
+	for (i = 2; i < 4; i++)
+		ida_alloc_range(&s->fake->cmdqv.vintf_ids, i, i, GFP_KERNEL);
+	KUNIT_EXPECT_EQ(test, -ENOSPC, make_vsmmu(test, &viommu, &answer, 16));
+	s->fake->vintfs[1].on = false;
+	forget(test);
+	viommu = get_vsmmu(test);
+	KUNIT_EXPECT_NE(test, vmid_of(viommu), vmid);
+	KUNIT_EXPECT_EQ(test, s->fake->vintfs[1].config,
+			vmid_of(viommu) << 1 | 1);
+	s->ops->destroy(viommu);
+	forget(test);
+	viommu = get_vsmmu(test);
+	s->ops->destroy(viommu);
 }
 
 /* Hardware that keeps registers: the next guest finds none of the last one's */
@@ -1032,6 +1080,44 @@ static void cmdqv_test_sticky(struct kunit *test)
 			s->fake->vcmdqs[2].gerrorn);
 	put_queue(test, q);
 	KUNIT_EXPECT_EQ(test, s->fake->vcmdqs[2].base, 0);
+	s->ops->destroy(viommu);
+}
+
+/* The same of hardware whose queues do not answer while their VINTF is off */
+static void cmdqv_test_hidden(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	struct iommufd_hw_queue *q, *other;
+	struct iommufd_viommu *viommu;
+
+	s->fake->sticky = true;
+	s->fake->hides = true;
+	s->fake->vcmdqs[2].base = 0xbad000 | 8;
+	s->fake->vcmdqs[3].base = 0xbad000 | 8;
+	viommu = get_vsmmu(test);
+	KUNIT_EXPECT_EQ(test, s->fake->vcmdqs[2].base, 0);
+	KUNIT_EXPECT_EQ(test, s->fake->vcmdqs[3].base, 0);
+
+	/* A queue that could not be reset is not handed out while the guest is there */
+	q = get_queue(test, viommu, 0);
+	s->fake->guest = GUEST_STARTS;
+	s->fake->delay = 0;
+	guest_starts_all(s->fake);
+	put_queue(test, q);
+	s->fake->guest = GUEST_QUIET;
+	KUNIT_EXPECT_EQ(test, page_ref_count(s->page), 1);
+	KUNIT_EXPECT_NE(test, s->fake->vcmdqs[2].base, 0);
+	KUNIT_EXPECT_EQ(test, -EIO, make_queue(test, viommu, 0,
+					       page_to_phys(s->page), 64,
+					       &other));
+	s->ops->destroy(viommu);
+
+	/* And has nothing left of it for the next guest */
+	forget(test);
+	viommu = get_vsmmu(test);
+	KUNIT_EXPECT_EQ(test, s->fake->vcmdqs[2].base, 0);
+	forget(test);
+	put_queue(test, get_queue(test, viommu, 0));
 	s->ops->destroy(viommu);
 }
 
@@ -1511,6 +1597,7 @@ static struct kunit_case cmdqv_test_cases[] = {
 	KUNIT_CASE(cmdqv_test_queue_stays),
 	KUNIT_CASE(cmdqv_test_vintf_stays),
 	KUNIT_CASE(cmdqv_test_sticky),
+	KUNIT_CASE(cmdqv_test_hidden),
 	KUNIT_CASE(cmdqv_test_sid_pairs),
 	KUNIT_CASE(cmdqv_test_errors),
 	KUNIT_CASE(cmdqv_test_error_rate),

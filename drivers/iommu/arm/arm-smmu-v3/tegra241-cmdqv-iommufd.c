@@ -14,8 +14,9 @@
  * 1, which the guest cannot reach. From that follow the rules here:
  *
  * - A logical queue is allocated exactly while there is a HW queue for it.
- * - All queues of a VINTF are reset before the VINTF is turned on for a guest, when
- *   nobody has page 0 mapped. So BASE is 0 in a queue that is not handed out, and a
+ * - All queues of a VINTF are reset before the VINTF is turned on for a guest, and
+ *   once more when it is on, since a VINTF that is off might hide its queues. Nobody
+ *   has page 0 mapped then. So BASE is 0 in a queue that is not handed out, and a
  *   guest that starts one gets an error.
  * - A queue is reset before it is handed over and after it is taken back. If the
  *   guest undoes that, the VINTF is turned off while the queue is reset again and
@@ -23,8 +24,9 @@
  * - Memory of a queue is given up after CMDQ_ALLOC reads 0 and STATUS of the slot
  *   reads 0. If the hardware does not get there, the slot stays taken, and each page
  *   of the memory gets a reference more, which is dropped if the queue has stopped
- *   when the vSMMU goes. Otherwise the pages are never used again, so that the
- *   hardware cannot read memory of another owner, and neither is the VINTF.
+ *   when the vSMMU goes. Otherwise neither the pages nor the VINTF are used until a
+ *   vSMMU that finds no other VINTF sees all of its queues stopped. So the hardware
+ *   cannot read memory of another owner.
  * - A VINTF that does not turn off also keeps its VMID, which is not used again.
  * - Each wait for the hardware is bounded (ARM_SMMU_POLL_TIMEOUT_US), and so is the
  *   number of waits in a call. What user space can cause is logged at a limited rate.
@@ -231,14 +233,19 @@ static void tegra241_lvcmdq_clear(struct tegra241_vsmmu *t, u16 lidx)
 				     gerror);
 }
 
+static u64 tegra241_lvcmdq_base(struct tegra241_vsmmu *t, u16 lidx)
+{
+	return tegra241_cmdqv_read64(t->cmdqv,
+				     page1_reg(t, lidx, TEGRA241_VCMDQ_BASE));
+}
+
 /* A queue without BASE cannot be started */
 static bool tegra241_lvcmdq_is_clear(struct tegra241_vsmmu *t, u16 lidx)
 {
 	u32 status = page0_reg(t, lidx, TEGRA241_VCMDQ_STATUS);
 
 	return !(tegra241_cmdqv_read(t->cmdqv, status) & VCMDQ_ENABLED) &&
-	       !tegra241_cmdqv_read64(t->cmdqv,
-				      page1_reg(t, lidx, TEGRA241_VCMDQ_BASE));
+	       !tegra241_lvcmdq_base(t, lidx);
 }
 
 /* Fails if the guest starts the queue again, or if a command takes long */
@@ -363,6 +370,7 @@ static int tegra241_lvcmdq_take_back(struct tegra241_vsmmu *t, u16 lidx)
 {
 	struct tegra241_cmdqv *cmdqv = t->cmdqv;
 	bool paused = false;
+	bool hidden = false;
 	int ret;
 
 	lockdep_assert_held(&t->lock);
@@ -376,14 +384,18 @@ static int tegra241_lvcmdq_take_back(struct tegra241_vsmmu *t, u16 lidx)
 
 	ret = tegra241_lvcmdq_reset(t, lidx);
 	if (ret == -EIO && t->on) {
+		u64 base = tegra241_lvcmdq_base(t, lidx);
+
 		dev_warn_ratelimited(cmdqv->dev,
 				     "VINTF%u: LVCMDQ%u does not stop, pausing the VINTF\n",
 				     t->idx, lidx);
 		paused = true;
 		tegra241_vintf_disable(t);
+		/* What cannot be seen now cannot be reset now */
+		hidden = tegra241_lvcmdq_base(t, lidx) != base;
 		ret = tegra241_lvcmdq_reset(t, lidx);
 	}
-	t->lvcmdqs[lidx].dirty = ret == -EIO;
+	t->lvcmdqs[lidx].dirty = ret == -EIO || hidden;
 
 	ret = tegra241_lvcmdq_free(t, lidx);
 
@@ -395,25 +407,13 @@ static int tegra241_lvcmdq_take_back(struct tegra241_vsmmu *t, u16 lidx)
 	return ret;
 }
 
-/* Turn a VINTF on that nobody has mapped */
-static int tegra241_vintf_start(struct tegra241_vsmmu *t)
+/* Nothing of an earlier owner remains in any queue of a VINTF that nobody has mapped */
+static int tegra241_vintf_reset_lvcmdqs(struct tegra241_vsmmu *t)
 {
 	u16 num = t->cmdqv->num_lvcmdqs_per_vintf;
 	u16 lidx;
 	int ret;
 
-	guard(mutex)(&t->lock);
-
-	/* Set before tegra241_cmdqv_guests_disable() takes the lock */
-	if (READ_ONCE(t->cmdqv->guests_down))
-		return -ENODEV;
-
-	ret = tegra241_vintf_disable(t);
-	if (ret)
-		return ret;
-	tegra241_vintf_clear_sids(t);
-
-	/* Nothing of an earlier owner remains in any queue */
 	for (lidx = 0; lidx != num; lidx++) {
 		tegra241_lvcmdq_alloc(t, lidx);
 		ret = tegra241_lvcmdq_disable(t, lidx);
@@ -430,11 +430,41 @@ static int tegra241_vintf_start(struct tegra241_vsmmu *t)
 		if (ret)
 			return ret;
 	}
+	return 0;
+}
+
+/* Turn a VINTF on that nobody has mapped */
+static int tegra241_vintf_start(struct tegra241_vsmmu *t)
+{
+	u16 lidx = t->cmdqv->num_lvcmdqs_per_vintf;
+	int ret;
+
+	guard(mutex)(&t->lock);
+
+	/* Set before tegra241_cmdqv_guests_disable() takes the lock */
+	if (READ_ONCE(t->cmdqv->guests_down))
+		return -ENODEV;
+
+	ret = tegra241_vintf_disable(t);
+	if (ret)
+		return ret;
+	tegra241_vintf_clear_sids(t);
+	ret = tegra241_vintf_reset_lvcmdqs(t);
+	if (ret)
+		return ret;
 
 	ret = tegra241_vintf_enable(t);
 	if (ret)
 		return ret;
 	t->on = true;
+	/* Also what was hidden before */
+	ret = tegra241_vintf_reset_lvcmdqs(t);
+	if (ret)
+		return ret;
+	while (lidx--) {
+		t->lvcmdqs[lidx].dirty = false;
+		tegra241_release_memory(t, lidx);
+	}
 	return 0;
 }
 
@@ -507,12 +537,32 @@ void tegra241_cmdqv_guests_init(struct tegra241_cmdqv *cmdqv, phys_addr_t base_p
 	cmdqv->base_pa = base_pa;
 	mutex_init(&cmdqv->guests_lock);
 	memset(cmdqv->guests, 0, sizeof(cmdqv->guests));
+	memset(cmdqv->stale, 0, sizeof(cmdqv->stale));
+	cmdqv->stale_next = 0;
 	cmdqv->guest_map = 0;
 	cmdqv->guests_down = false;
 	cmdqv->guest_irqs = 0;
 	cmdqv->guest_irqs_since = jiffies;
 }
 EXPORT_SYMBOL_IF_KUNIT(tegra241_cmdqv_guests_init);
+
+/**
+ * tegra241_cmdqv_guests_exit - Forget a block that goes away
+ * @cmdqv: The block; no vSMMU is left. Memory of queues that never stopped stays
+ *         allocated.
+ *
+ * Context: Process context.
+ */
+void tegra241_cmdqv_guests_exit(struct tegra241_cmdqv *cmdqv)
+{
+	unsigned int idx;
+
+	for (idx = 0; idx < ARRAY_SIZE(cmdqv->stale); idx++) {
+		kfree(cmdqv->stale[idx]);
+		cmdqv->stale[idx] = NULL;
+	}
+}
+EXPORT_SYMBOL_IF_KUNIT(tegra241_cmdqv_guests_exit);
 
 /**
  * tegra241_cmdqv_guests_disable - Turn the VINTFs of all guests off
@@ -739,9 +789,7 @@ static int tegra241_lvcmdq_hand_over(struct tegra241_vsmmu *t, u16 lidx,
 				       page1_reg(t, lidx, TEGRA241_VCMDQ_BASE),
 				       base);
 		/* A queue that the guest has started already ignores it */
-		if (tegra241_cmdqv_read64(t->cmdqv,
-					  page1_reg(t, lidx,
-						    TEGRA241_VCMDQ_BASE)) != base)
+		if (tegra241_lvcmdq_base(t, lidx) != base)
 			ret = -EIO;
 	}
 	if (ret && tegra241_lvcmdq_take_back(t, lidx))
@@ -931,13 +979,51 @@ static void tegra241_vsmmu_destroy(struct iommufd_viommu *viommu)
 	else
 		arm_smmu_s2_user_abandon(t->vsmmu.parent, &t->vsmmu.s2);
 
-	if (clean)
+	if (clean) {
 		ida_free(&cmdqv->vintf_ids, t->idx);
-	else
-		dev_err_ratelimited(cmdqv->dev,
-				    "VINTF%u: does not stop, and will not be used again\n",
-				    t->idx);
-	kfree(t->lvcmdqs);
+		kfree(t->lvcmdqs);
+		return;
+	}
+
+	dev_err_ratelimited(cmdqv->dev,
+			    "VINTF%u: does not stop, and will not be used until it does\n",
+			    t->idx);
+	guard(mutex)(&cmdqv->guests_lock);
+	cmdqv->stale[t->idx] = t->lvcmdqs;
+}
+
+/*
+ * A number for a VINTF. One that did not stop when its owner went is taken last, after
+ * all others, and after it has stopped: with what was kept for its queues.
+ */
+static int tegra241_vintf_get(struct tegra241_vsmmu *t)
+{
+	struct tegra241_cmdqv *cmdqv = t->cmdqv;
+	unsigned int i;
+	int idx;
+
+	idx = ida_alloc_range(&cmdqv->vintf_ids, 1, cmdqv->num_vintfs - 1,
+			      GFP_KERNEL);
+	if (idx != -ENOSPC)
+		return idx;
+
+	guard(mutex)(&cmdqv->guests_lock);
+	for (i = 0; i < cmdqv->num_vintfs; i++) {
+		u32 status;
+
+		/* Begin behind the last one, whose queues may still not stop */
+		idx = (cmdqv->stale_next + i) % cmdqv->num_vintfs;
+		status = TEGRA241_VINTF(idx) + TEGRA241_VINTF_STATUS;
+		if (!cmdqv->stale[idx] ||
+		    tegra241_cmdqv_read(cmdqv, status) & VINTF_ENABLED)
+			continue;
+		cmdqv->stale_next = idx + 1;
+		kfree(t->lvcmdqs);
+		t->lvcmdqs = cmdqv->stale[idx];
+		cmdqv->stale[idx] = NULL;
+		return idx;
+	}
+	return -ENOSPC;
 }
 
 static int tegra241_vsmmu_init(struct iommufd_viommu *viommu, struct device *dev,
@@ -972,8 +1058,7 @@ static int tegra241_vsmmu_init(struct iommufd_viommu *viommu, struct device *dev
 	if (ret)
 		goto err_free;
 
-	ret = ida_alloc_range(&cmdqv->vintf_ids, 1, cmdqv->num_vintfs - 1,
-			      GFP_KERNEL);
+	ret = tegra241_vintf_get(t);
 	if (ret < 0)
 		goto err_vsmmu;
 	t->idx = ret;

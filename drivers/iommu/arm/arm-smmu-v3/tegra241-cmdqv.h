@@ -167,9 +167,11 @@ struct tegra241_vintf {
  * @vintf_ids: VINTF id allocator
  * @vintfs: List of VINTFs
  * @base_pa: Physical base address
- * @guests_lock: Protects @guests, @guest_map and @guests_down, and keeps the vSMMUs
- *               in @guests
+ * @guests_lock: Protects @guests, @stale, @guest_map and @guests_down, and keeps the
+ *               vSMMUs in @guests
  * @guests: vSMMUs by the number of their VINTF
+ * @stale: Queues of VINTFs that did not stop when their vSMMU went
+ * @stale_next: Where to look in @stale
  * @guest_map: The slots in @guests that are not NULL
  * @guests_down: No guest gets a VINTF any more
  * @guest_irqs: Number of interrupts since @guest_irqs_since, for the handler alone
@@ -195,8 +197,10 @@ struct tegra241_cmdqv {
 
 	/* VINTFs of guests, see tegra241-cmdqv-iommufd.c */
 	phys_addr_t base_pa;
-	struct mutex guests_lock; /* guests, guest_map, guests_down */
+	struct mutex guests_lock; /* guests, stale, guest_map, guests_down */
 	struct tegra241_vsmmu *guests[CMDQV_MAX_VINTFS];
+	struct tegra241_lvcmdq *stale[CMDQV_MAX_VINTFS];
+	unsigned int stale_next;
 	u64 guest_map;
 	bool guests_down;
 	unsigned int guest_irqs;
@@ -212,6 +216,7 @@ void tegra241_cmdqv_alloc_vcmdq(struct tegra241_cmdqv *cmdqv, u16 idx, u16 lidx,
 
 #ifdef CONFIG_TEGRA241_CMDQV_IOMMUFD
 void tegra241_cmdqv_guests_init(struct tegra241_cmdqv *cmdqv, phys_addr_t base_pa);
+void tegra241_cmdqv_guests_exit(struct tegra241_cmdqv *cmdqv);
 void tegra241_cmdqv_guests_disable(struct tegra241_cmdqv *cmdqv);
 u64 tegra241_cmdqv_guest_map(struct tegra241_cmdqv *cmdqv);
 void tegra241_cmdqv_guest_errors(struct tegra241_cmdqv *cmdqv, u64 vintf_map);
@@ -222,6 +227,10 @@ void *tegra241_cmdqv_hw_info(struct arm_smmu_device *smmu, u32 *length,
 #else
 static inline void tegra241_cmdqv_guests_init(struct tegra241_cmdqv *cmdqv,
 					      phys_addr_t base_pa)
+{
+}
+
+static inline void tegra241_cmdqv_guests_exit(struct tegra241_cmdqv *cmdqv)
 {
 }
 
