@@ -11,36 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "demo.h"
 #include "smmuv3_lib.h"
 #include "smmuv3_vevent.h"
 
 #define ASID	1
 #define VSID	0x0008			/* what the guest takes its device for */
-#define VA_FROM	0x5000000000UL
-#define VA_TO	0x7ffffff000UL
-
-static void chapter(const char *title)
-{
-	printf("\n%s\n", title);
-}
-
-#define tell(label, fmt, ...) \
-	printf("  %-13s" fmt "\n", label, ##__VA_ARGS__)
-#define tell_object(label, id, fmt, ...) \
-	tell(label, "#%-3u " fmt, id, ##__VA_ARGS__)
-
-static void expect(bool as_told, const char *otherwise)
-{
-	if (!as_told)
-		die("but no: %s", otherwise);
-}
-
-/* The device reads a line at VA_FROM and writes it to VA_TO. */
-static void copy_by_dma(struct edu *edu)
-{
-	edu_read(edu, VA_FROM, 0, 64);
-	edu_write(edu, VA_TO, 0, 64);
-}
 
 static void explain(struct s1 *s1, __u64 va)
 {
@@ -94,8 +70,7 @@ static void explain_event(const struct vevent *event)
 int main(void)
 {
 	static const char hello[64] = "from the device, through two stages";
-	struct edu_slot slots[8];
-	const char *why;
+	struct edu_slot slot = lone_edu();
 	__u64 from, to, other;
 	__u32 viommu, vdevice, nested;
 	struct vevent event;
@@ -105,25 +80,18 @@ int main(void)
 	struct evt evt;
 	struct vm vm;
 	struct s1 s1;
-	int n, i;
-
-	n = edu_find(slots, 8, &why);
-	for (i = 0; i < n && slots[i].members != 1; i++)
-		;
-	if (i == n)
-		die("%s", n ? "no edu device in a group of its own" : why);
 
 	printf("A VM's device behind an SMMUv3 that the guest owns a share of\n");
 
 	chapter("The VMM allocates what the VM needs");
 	vm_init(&vm);
-	edu_open(&edu, &vm, &slots[i]);
+	edu_open(&edu, &vm, &slot);
 	s2_alloc(&vm, edu.dev_id);
 	viommu = viommu_alloc(&vm, edu.dev_id);
 	vdevice = vdevice_alloc(&vm, viommu, edu.dev_id, VSID);
 	veventq_alloc(&vm, viommu, 16, &q);
 	tell_object("device", edu.dev_id, "PCI %s, bound to vfio-pci",
-		    slots[i].bdf);
+		    slot.bdf);
 	tell_object("IOAS", vm.ioas, "%lu MiB of guest memory at gpa %#lx",
 		    GUEST_RAM_SIZE >> 20, GUEST_RAM);
 	tell_object("nest parent", vm.s2, "stage 2: gpa to host memory");

@@ -42,8 +42,8 @@ assign()
 	echo "-device vfio-pci,host=$1,id=$2,bus=$3,iommufd=iommufd0,rombar=0"
 }
 
-# qemu name disk ram args...: start a guest. It has an SMMUv3 of its own, for
-# what is plugged into the ports rp1 to rp3.
+# qemu name disk ram args...: start a guest. It has an SMMUv3 of its own, with the
+# properties $smmu, for what is plugged into the ports rp1 to rp3.
 qemu()
 {
 	name=$1 disk=$2 ram=$(ram "$3")
@@ -57,7 +57,7 @@ qemu()
 		-kernel /run/Image -initrd /run/initrd -append "$append" -display none \
 		-object iommufd,id=iommufd0 \
 		-device pxb-pcie,id=pcie.1,bus_nr=8,bus=pcie.0 \
-		-device arm-smmuv3,primary-bus=pcie.1,id=smmuv3.1,accel=on \
+		-device "arm-smmuv3,primary-bus=pcie.1,id=smmuv3.1,accel=on${smmu:+,$smmu}" \
 		-device pcie-root-port,id=rp1,bus=pcie.1,chassis=1 \
 		-device pcie-root-port,id=rp2,bus=pcie.1,chassis=2 \
 		-device pcie-root-port,id=rp3,bus=pcie.1,chassis=3 \
@@ -117,6 +117,88 @@ save()
 	cp /sys/kernel/tracing/trace "$run/trace"
 }
 
+result()
+{
+	n=$((n + 1))
+	echo "$1 $n - $2"
+}
+
+# check what command...
+check()
+{
+	what=$1
+	shift
+	if "$@" > /tmp/out 2>&1; then
+		result ok "$what"
+	else
+		tail -n 10 /tmp/out | sed 's/^/# /'
+		result "not ok" "$what"
+		save
+	fi
+}
+
+# until_says guest text: or until it is dead, or its time is over
+until_says()
+{
+	await "${3:-400}" eval "said $1 '$2' || ended $(eval "echo \$$1")"
+	said "$1" "$2"
+}
+
+# relay guest: its results become ours
+relay()
+{
+	tr -d '\r' < "/vmm/tmp/$1.tap" > /tmp/relay
+	while read -r line; do
+		case $line in
+		"ok - "*)	result ok "$1: ${line#*- }" ;;
+		"not ok - "*)	result "not ok" "$1: ${line#*- }" ;;
+		"#"*)		echo "$line" ;;
+		esac
+	done < /tmp/relay
+	! grep -q '^not ok' /tmp/relay || tail -n 15 "/vmm/tmp/$1.err" | sed 's/^/# /'
+}
+
+ends()
+{
+	await 30 ended "$1" && wait "$1"
+}
+
+# A QEMU that lets go of a device closes it.
+holds()
+{
+	readlink "/proc/$1/fd/"* | grep -c vfio/devices
+}
+
+quiet()
+{
+	! dmesg | grep -v 'companion CMDQV' | grep -E 'arm-smmu-v3.*(event|EVTQ|CMDQ|error|GERROR|timeout|0x[0-9a-f]{16})'
+}
+
+objects='viommu vdevice hwpt_nested veventq hw_queue'
+
+# trace_objects: from now on
+trace_objects()
+{
+	for object in $objects; do
+		echo 1 > "/sys/kernel/tracing/events/iommufd/iommufd_${object}_alloc/enable"
+		echo 1 > "/sys/kernel/tracing/events/iommufd/iommufd_${object}_destroy/enable"
+	done
+}
+
+# released least object...: each of them that came has gone
+released()
+{
+	least=$1
+	shift
+	for object; do
+		came=$(grep -c "iommufd_${object}_alloc:" /sys/kernel/tracing/trace)
+		went=$(grep -c "iommufd_${object}_destroy:" /sys/kernel/tracing/trace)
+		echo "$object: $came came, $went went"
+		[ "$came" -ge "$least" ] && [ "$came" = "$went" ] || return 1
+	done
+}
+
+n=0
 mount -t proc proc /vmm/proc
 mount -t sysfs sys /vmm/sys
 mount -o bind /dev /vmm/dev

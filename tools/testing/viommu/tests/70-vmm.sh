@@ -11,92 +11,6 @@
 # of its first quarter, which nobody writes to. The second quarter gets a copy of
 # it, the third one is for mixed I/O, the end of the last tells which life it is.
 cat > "$scratch/guest" << 'GUEST'
-say()
-{
-	echo "$*" >&3
-}
-
-# check what command...
-check()
-{
-	what=$1
-	shift
-	if "$@" > /tmp/out 2>&1; then
-		say "ok - $what"
-	else
-		tail -n 5 /tmp/out | sed 's/^/# /' >&3
-		say "not ok - $what"
-	fi
-}
-
-await()
-{
-	tries=$(($1 * 5))
-	shift
-	until "$@"; do
-		tries=$((tries - 1))
-		[ $tries != 0 ] || return 1
-		sleep 0.2
-	done
-}
-
-nvme()
-{
-	ls /dev/nvme*n1 2>/dev/null
-}
-
-no_nvme()
-{
-	[ -z "$(nvme)" ]
-}
-
-nvme_dev()
-{
-	readlink -f /sys/class/block/nvme*n1/device/device
-}
-
-own_smmu()
-{
-	dmesg | grep -E 'TLB invalidation|arm-smmu-v3.*: ias'
-	dmesg | grep -q 'TLB invalidation policy: strict' &&
-		[ "$(cat "$(nvme_dev)/iommu_group/type")" = DMA ]
-}
-
-# sum_is sum first-MiB MiB
-sum_is()
-{
-	is=$(dd if="$(nvme)" bs=256k skip=$(($2 * 4)) count=$(($3 * 4)) iflag=direct 2>/dev/null |
-		sha256sum | cut -d' ' -f1)
-	echo "$is instead of $1"
-	[ "$is" = "$1" ]
-}
-
-copy()
-{
-	dd if="$(nvme)" of="$(nvme)" bs=256k count=32 seek=32 iflag=direct oflag=direct &&
-		sum_is "$head" 8 8
-}
-
-interrupts()
-{
-	awk '/nvme[0-9]*q[1-9]/ { n += $2 } END { print n + 0 }' /proc/interrupts
-}
-
-# counting least command...: there are as many interrupts while it runs
-counting()
-{
-	least=$1 from=$(interrupts)
-	shift
-	"$@" || return 1
-	echo "$(($(interrupts) - from)) interrupts, not $least"
-	[ $(($(interrupts) - from)) -ge "$least" ]
-}
-
-mixed()
-{
-	vmm-io "$(nvme)" 16 "$1"
-}
-
 mixed_with_flr()
 {
 	dev=$(nvme_dev)
@@ -124,22 +38,6 @@ END
 	await 5 eval "dmesg | grep -q $event" ||
 		{ echo "no event $event"; dmesg | grep -A 4 event; return 1; }
 	dmesg | grep -A 4 'event 0x10 received' | grep -q 0x0000000123456000
-}
-
-no_event()
-{
-	! dmesg | grep -E 'arm-smmu-v3.*(event|error|timeout)'
-}
-
-life()
-{
-	dd if="$(nvme)" bs=4k skip=7936 count=1 iflag=direct 2>/dev/null | head -c 5
-}
-
-live_again()
-{
-	printf '%-4096s' life2 > /tmp/life
-	dd if=/tmp/life of="$(nvme)" bs=4k seek=7936 count=1 oflag=direct
 }
 
 await 20 eval '! no_nvme'
@@ -190,81 +88,8 @@ GUEST
 
 # What the machine runs.
 cat > "$scratch/host" << 'HOST'
-n=0
-
-result()
-{
-	n=$((n + 1))
-	echo "$1 $n - $2"
-}
-
-# check what command...
-check()
-{
-	what=$1
-	shift
-	if "$@" > /tmp/out 2>&1; then
-		result ok "$what"
-	else
-		tail -n 10 /tmp/out | sed 's/^/# /'
-		result "not ok" "$what"
-		save
-	fi
-}
-
-# until_says guest text: or until it is dead, or its time is over
-until_says()
-{
-	await "${3:-400}" eval "said $1 '$2' || ended $(eval "echo \$$1")"
-	said "$1" "$2"
-}
-
-# relay guest: its results become ours
-relay()
-{
-	tr -d '\r' < "/vmm/tmp/$1.tap" > /tmp/relay
-	while read -r line; do
-		case $line in
-		"ok - "*)	result ok "$1: ${line#*- }" ;;
-		"not ok - "*)	result "not ok" "$1: ${line#*- }" ;;
-		"#"*)		echo "$line" ;;
-		esac
-	done < /tmp/relay
-	! grep -q '^not ok' /tmp/relay || tail -n 15 "/vmm/tmp/$1.err" | sed 's/^/# /'
-}
-
-ends()
-{
-	await 30 ended "$1" && wait "$1"
-}
-
-# A QEMU that lets go of a device closes it.
-holds()
-{
-	ls -l "/proc/$1/fd" | grep -c vfio/devices
-}
-
-quiet()
-{
-	! dmesg | grep -E 'arm-smmu-v3.*(event|EVTQ|CMDQ|error|GERROR|timeout|0x[0-9a-f]{16})'
-}
-
-# Each object that came has gone.
-released()
-{
-	for object in viommu vdevice hwpt_nested veventq; do
-		came=$(grep -c "iommufd_${object}_alloc:" /sys/kernel/tracing/trace)
-		went=$(grep -c "iommufd_${object}_destroy:" /sys/kernel/tracing/trace)
-		echo "$object: $came came, $went went"
-		[ "$came" -ge "$1" ] && [ "$came" = "$went" ] || return 1
-	done
-}
-
 echo 1 > /sys/kernel/tracing/events/iommufd/iommufd_attach/enable
-for object in viommu vdevice hwpt_nested veventq; do
-	echo 1 > "/sys/kernel/tracing/events/iommufd/iommufd_${object}_alloc/enable"
-	echo 1 > "/sys/kernel/tracing/events/iommufd/iommufd_${object}_destroy/enable"
-done
+trace_objects
 give "$D1"
 give "$D2"
 give "$E1"
@@ -298,7 +123,7 @@ check "heir: ends" until_says heir "@@ end"
 check "heir: QEMU ends well" ends $heir
 relay heir
 
-check "all objects are released" released 3
+check "all objects are released" released 3 viommu vdevice hwpt_nested veventq
 check "the host saw no event and no error of the SMMU" quiet
 # The machine itself goes on with the disk.
 echo > "/sys/bus/pci/devices/$D2/driver_override"

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* How the demonstrations speak. What would not be true as told ends them. */
+#ifndef VIOMMU_DEMO_H
+#define VIOMMU_DEMO_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "smmuv3_lib.h"
+
+#define VA_FROM	0x5000000000UL
+#define VA_TO	0x7ffffff000UL
+
+#define tell(label, fmt, ...) \
+	printf("  %-13s" fmt "\n", label, ##__VA_ARGS__)
+#define tell_object(label, id, fmt, ...) \
+	tell(label, "#%-3u " fmt, id, ##__VA_ARGS__)
+
+static inline void chapter(const char *title)
+{
+	printf("\n%s\n", title);
+}
+
+static inline void expect(bool as_told, const char *otherwise)
+{
+	if (!as_told)
+		die("but no: %s", otherwise);
+}
+
+/* The device reads a line at VA_FROM and writes it to VA_TO. */
+static inline void copy_by_dma(struct edu *edu)
+{
+	edu_read(edu, VA_FROM, 0, 64);
+	edu_write(edu, VA_TO, 0, 64);
+}
+
+/* A device that is alone in its group, and bound to vfio-pci */
+static inline struct edu_slot lone_edu(void)
+{
+	struct edu_slot slots[8];
+	const char *why;
+	int n, i;
+
+	n = edu_find(slots, 8, &why);
+	for (i = 0; i < n && slots[i].members != 1; i++)
+		;
+	if (i == n)
+		die("%s", n ? "no edu device in a group of its own" : why);
+	return slots[i];
+}
+
+#endif
