@@ -4,10 +4,11 @@ W := tools/testing/viommu
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help deps tree refresh series deb image qemu run shell vmm test test-vmm test-long check bench clean
+.PHONY: help deps tree refresh series deb image qemu run run-cmdqv shell vmm test test-vmm test-long check bench clean
 
 help:
 	@echo 'make run        boot the series on an emulated SMMUv3 and watch a small VMM use it'
+	@echo 'make run-cmdqv  the same where the guest has command queues of its own'
 	@echo 'make test       all tests; test-long: those too that take long'
 	@echo ''
 	@echo 'make image      the kernel: build/Image'
@@ -53,6 +54,9 @@ qemu:
 
 run: image
 	@$(W)/run
+
+run-cmdqv: image qemu
+	@$(W)/run cmdqv
 
 shell: image
 	@$(W)/boot --shell shell
