@@ -109,3 +109,11 @@ patch_name()
 	tr '[:upper:]' '[:lower:]' | sed -e 's/[^a-z0-9_]\{1,\}/-/g' -e 's/^-//' |
 		cut -c1-60 | sed -e 's/-$//' -e 's/$/.patch/'
 }
+
+# small_index <commit> <index> <file>...: write these files, as the commit has
+# them, to an index that is not there yet. A git command on it takes 10 ms; on
+# the index of all of Linux 200 ms.
+small_index()
+{
+	[ $# = 2 ] || kgit ls-tree -r "$1" -- "${@:3}" | GIT_INDEX_FILE=$2 kgit update-index --index-info
+}
