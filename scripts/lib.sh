@@ -103,11 +103,16 @@ base_fixes()
 	' "${1:-$top/patches/series}"
 }
 
-# patch_name: the file name that the subject on stdin gives
+# patch_name <subject>: the file name that it gives
 patch_name()
 {
-	tr '[:upper:]' '[:lower:]' | sed -e 's/[^a-z0-9_]\{1,\}/-/g' -e 's/^-//' |
-		cut -c1-60 | sed -e 's/-$//' -e 's/$/.patch/'
+	local s=${1,,}
+
+	s=${s//[!a-z0-9_]/-}
+	while [[ $s == *--* ]]; do s=${s//--/-}; done
+	s=${s#-}
+	s=${s:0:60}
+	echo "${s%-}.patch"
 }
 
 # small_index <commit> <index> <file>...: write these files, as the commit has
