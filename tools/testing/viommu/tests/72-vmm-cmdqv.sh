@@ -52,7 +52,7 @@ heir)
 	check "no event" no_event
 	say "@@ busy"
 	[ "$guest" != first ] || live_again
-	mixed 600
+	mixed 3000
 	;;
 esac
 say "@@ end"
