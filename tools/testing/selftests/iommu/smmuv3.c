@@ -28,35 +28,6 @@
 #include "smmuv3_test.h"
 
 #define CMD_PREFETCH_CFG 0x01
-#define CMD_SYNC	 0x46
-
-/* Where the guest's page table entry points before and after a change. */
-struct change {
-	__u64 va, before, after;
-};
-
-/* The device has used the entry, then the entry was changed. */
-static bool stale(struct guest *guest, struct change *c, __u64 va)
-{
-	c->va = va;
-	c->before = vm_alloc(guest->vm, 1);
-	c->after = vm_alloc(guest->vm, 1);
-	s1_map(&guest->s1, va, c->before);
-	if (edu_lands(&guest->edu, va) != c->before)
-		return false;
-	s1_map(&guest->s1, va, c->after);
-	return true;
-}
-
-static bool goes_before(struct guest *guest, const struct change *c)
-{
-	return edu_lands(&guest->edu, c->va) == c->before;
-}
-
-static bool goes_after(struct guest *guest, const struct change *c)
-{
-	return edu_lands(&guest->edu, c->va) == c->after;
-}
 
 /* ---------------------------------------------- one device, not yet nested -- */
 

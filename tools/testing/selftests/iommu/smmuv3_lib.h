@@ -242,7 +242,7 @@ struct iommu_hwpt_arm_smmuv3 vste_bypass(void);
 struct iommu_hwpt_arm_smmuv3 vste_abort(void);
 struct iommu_hwpt_arm_smmuv3 vste_invalid(void);
 
-/* IHI0070 section 4: the commands that a guest may issue. */
+/* IHI0070 section 4: the commands that a guest issues. */
 #define CMD_CFGI_CD		0x05
 #define CMD_CFGI_CD_ALL		0x06
 #define CMD_TLBI_NH_ALL		0x10
@@ -251,6 +251,7 @@ struct iommu_hwpt_arm_smmuv3 vste_invalid(void);
 #define CMD_TLBI_NH_VAA		0x13
 #define CMD_TLBI_NSNH_ALL	0x30
 #define CMD_ATC_INV		0x40
+#define CMD_SYNC		0x46
 
 #define CMD_1_LEAF		_BITULL(0)
 #define CMD_1_TTL(x)		((__u64)(x) << 8)

@@ -128,9 +128,9 @@ struct guest {
 	__u32 nested;
 };
 
-/* Up to the point where the device could be attached to a nested domain. */
-static void guest_open(struct guest *guest, struct vm *vm,
-		       const struct edu_slot *slot)
+/* The device behind stage 2 only, and tables for stage 1: no vSMMU yet. */
+static void guest_device(struct guest *guest, struct vm *vm,
+			 const struct edu_slot *slot)
 {
 	memset(guest, 0, sizeof(*guest));
 	guest->vm = vm;
@@ -138,8 +138,15 @@ static void guest_open(struct guest *guest, struct vm *vm,
 	if (!vm->s2)
 		s2_alloc(vm, guest->edu.dev_id);
 	edu_attach(&guest->edu, vm->s2);
-	guest->viommu = viommu_alloc(vm, guest->edu.dev_id);
 	s1_init(&guest->s1, vm, ASID);
+}
+
+/* Up to the point where the device could be attached to a nested domain. */
+static void guest_open(struct guest *guest, struct vm *vm,
+		       const struct edu_slot *slot)
+{
+	guest_device(guest, vm, slot);
+	guest->viommu = viommu_alloc(vm, guest->edu.dev_id);
 }
 
 /* The same for tests that ask edu_lands() */
@@ -191,6 +198,36 @@ static __u32 smmu_idr(struct guest *guest, int n)
 		      &caps))
 		die("GET_HW_INFO fails");
 	return info.idr[n];
+}
+
+/* ---------------------------------------------------------- stale entries -- */
+
+/* Where the guest's page table entry points before and after a change. */
+struct change {
+	__u64 va, before, after;
+};
+
+/* The device has used the entry, then the entry was changed. */
+static bool stale(struct guest *guest, struct change *c, __u64 va)
+{
+	c->va = va;
+	c->before = vm_alloc(guest->vm, 1);
+	c->after = vm_alloc(guest->vm, 1);
+	s1_map(&guest->s1, va, c->before);
+	if (edu_lands(&guest->edu, va) != c->before)
+		return false;
+	s1_map(&guest->s1, va, c->after);
+	return true;
+}
+
+static bool goes_before(struct guest *guest, const struct change *c)
+{
+	return edu_lands(&guest->edu, c->va) == c->before;
+}
+
+static bool goes_after(struct guest *guest, const struct change *c)
+{
+	return edu_lands(&guest->edu, c->va) == c->after;
 }
 
 /* --------------------------------------------------------------- machines -- */

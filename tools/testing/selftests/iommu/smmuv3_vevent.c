@@ -21,13 +21,13 @@ static __u64 bits(__u64 word, int hi, int lo)
 	return word >> lo & (~0ULL >> (63 - hi + lo));
 }
 
-int __veventq_alloc(struct vm *vm, __u32 viommu_id, __u32 depth,
-		    struct veventq *q)
+int __veventq_alloc_type(struct vm *vm, __u32 viommu_id, __u32 type,
+			 __u32 depth, struct veventq *q)
 {
 	struct iommu_veventq_alloc cmd = {
 		.size = sizeof(cmd),
 		.viommu_id = viommu_id,
-		.type = IOMMU_VEVENTQ_TYPE_ARM_SMMUV3,
+		.type = type,
 		.veventq_depth = depth,
 	};
 
@@ -36,6 +36,13 @@ int __veventq_alloc(struct vm *vm, __u32 viommu_id, __u32 depth,
 	q->id = cmd.out_veventq_id;
 	q->fd = cmd.out_veventq_fd;
 	return 0;
+}
+
+int __veventq_alloc(struct vm *vm, __u32 viommu_id, __u32 depth,
+		    struct veventq *q)
+{
+	return __veventq_alloc_type(vm, viommu_id,
+				    IOMMU_VEVENTQ_TYPE_ARM_SMMUV3, depth, q);
 }
 
 void veventq_alloc(struct vm *vm, __u32 viommu_id, __u32 depth,

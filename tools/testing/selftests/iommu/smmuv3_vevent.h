@@ -19,6 +19,9 @@ struct veventq {
 	int fd;
 };
 
+int __veventq_alloc_type(struct vm *vm, __u32 viommu_id, __u32 type,
+			 __u32 depth, struct veventq *q);
+/* One for events of type IOMMU_VEVENTQ_TYPE_ARM_SMMUV3 */
 int __veventq_alloc(struct vm *vm, __u32 viommu_id, __u32 depth,
 		    struct veventq *q);
 void veventq_alloc(struct vm *vm, __u32 viommu_id, __u32 depth,
