@@ -32,10 +32,8 @@ FIXTURE(device)
 
 FIXTURE_SETUP(device)
 {
-	const char *lack = block_lacks(alone(0), NULL);
-
-	if (lack)
-		SKIP(return, "%s", lack);
+	if (no_block)
+		SKIP(return, "%s", no_block);
 	host_watch(&self->host, alone(0));
 	vm_init(&self->vm);
 	guest_device(&self->guest, &self->vm, alone(0));
@@ -191,6 +189,8 @@ TEST_F(device, viommu_alloc_answer_faults)
 	struct vintf vintf;
 	int i;
 
+	if (no_vintf)
+		SKIP(return, "%s", no_vintf);
 	cmd = mmap(NULL, 2 * GUEST_PAGE, PROT_READ | PROT_WRITE,
 		   MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
 	ASSERT_NE(MAP_FAILED, cmd);
@@ -226,6 +226,8 @@ TEST_F(device, viommu_alloc_tells_the_mapping)
 	__u32 dev_id = self->guest.edu.dev_id;
 	struct vintf v[2];
 
+	if (no_vintf)
+		SKIP(return, "%s", no_vintf);
 	ASSERT_EQ(0, __vintf_alloc(&v[0], &self->vm, dev_id));
 	EXPECT_EQ(VINTF_PAGE, v[0].length);
 	EXPECT_EQ(0, v[0].offset % sysconf(_SC_PAGESIZE));
@@ -268,7 +270,7 @@ FIXTURE(vintf)
 
 FIXTURE_SETUP(vintf)
 {
-	const char *lack = block_lacks(alone(0), NULL);
+	const char *lack = vintf_lacks(alone(0), NULL);
 
 	if (lack)
 		SKIP(return, "%s", lack);
@@ -747,7 +749,7 @@ FIXTURE(one_guest)
 
 FIXTURE_SETUP(one_guest)
 {
-	const char *lack = block_lacks(alone(0), NULL);
+	const char *lack = vintf_lacks(alone(0), NULL);
 
 	if (lack)
 		SKIP(return, "%s", lack);
@@ -846,6 +848,12 @@ TEST_F(one_guest, every_queue_invalidates)
 
 /* ---- The other way: by the VMM ---- */
 
+/* The SMMU has no entry of this guest any more. */
+static void forget(struct guest *guest)
+{
+	guest_cmd(guest, cmd_tlbi_nh_all());
+}
+
 TEST_F(one_guest, vmm_invalidates)
 {
 	const struct iommu_viommu_arm_smmuv3_invalidate cmds[] = {
@@ -858,6 +866,7 @@ TEST_F(one_guest, vmm_invalidates)
 	unsigned int i;
 
 	for (i = 0; i < sizeof(cmds) / sizeof(*cmds); i++) {
+		forget(&o->guest);
 		ASSERT_TRUE(stale(&o->guest, &c, VA));
 		EXPECT_TRUE(goes_before(&o->guest, &c));
 		guest_cmd(&o->guest, cmds[i]);
@@ -1292,7 +1301,7 @@ FIXTURE(timeout)
 
 FIXTURE_SETUP(timeout)
 {
-	const char *lack = block_lacks(alone(0), NULL);
+	const char *lack = vintf_lacks(alone(0), NULL);
 	char sid[16];
 
 	if (!lack && !model_set("atc-timeout", ""))
@@ -1386,7 +1395,7 @@ FIXTURE_VARIANT_ADD(two_guests, of_two_vms) { .vms = 2 };
 
 FIXTURE_SETUP(two_guests)
 {
-	const char *lack = block_lacks(alone(1), LACKS_SECOND);
+	const char *lack = vintf_lacks(alone(1), LACKS_SECOND);
 	int i;
 
 	if (lack)
@@ -1446,6 +1455,8 @@ TEST_F(two_guests, tlbi_removes_stale_entry_of_this_guest_only)
 
 	for (i = 0; i < sizeof(tlbi) / sizeof(*tlbi); i++) {
 		cmd = cmd_raw(tlbi[i].cmd[0], tlbi[i].cmd[1]);
+		forget(&o[0].guest);
+		forget(&o[1].guest);
 		ASSERT_TRUE(stale(&o[0].guest, &c, VA));
 		ASSERT_TRUE(stale(&o[1].guest, &other, VA));
 		EXPECT_TRUE(goes_before(&o[0].guest, &c));
@@ -1633,6 +1644,8 @@ TEST_F(device, vintf_starts_clean)
 	struct vintf v;
 	struct vcmdq q[2];
 
+	if (no_vintf)
+		SKIP(return, "%s", no_vintf);
 	n = max_queues() < 2 ? 1 : 2;
 	for (round = 0; round < 20; round++) {
 		vintf_alloc(&v, &self->vm, self->guest.edu.dev_id);
@@ -1654,6 +1667,846 @@ TEST_F(device, vintf_starts_clean)
 		veventq_free(&self->vm, &errors);
 		vintf_free(&v);
 	}
+}
+
+/* ----------------------------------------------- VINTFs and queues run out -- */
+
+#define VINTFS(param)	(1U << ((param) >> 8 & 0xf))
+#define VCMDQS(param)	(1U << ((param) >> 4 & 0xf))
+#define PAIRS(param)	(1U << ((param) >> 12 & 0xf))
+#define ALLOC_VINTF(a)	((a) >> 15 & 0x3f)
+
+/* The host has everything back: no VINTF is on, no queue and no pair is set. */
+static bool block_is_clean(const __le32 *block)
+{
+	__u32 param = block_get(block, BLOCK_PARAM), val;
+	unsigned int v, s, q;
+	bool clean = true;
+
+	for (v = 1; v < VINTFS(param); v++) {
+		val = block_get(block, BLOCK_VINTF(v)) & BLOCK_EN;
+		val |= block_get(block, BLOCK_VINTF_STATUS(v)) & BLOCK_EN;
+		for (s = 0; s < PAIRS(param); s++)
+			val |= block_get(block, BLOCK_SID_MATCH(v, s)) |
+			       block_get(block, BLOCK_SID_REPLACE(v, s));
+		if (val)
+			fprintf(stderr, "# VINTF %u is on or has a pair\n", v);
+		clean &= !val;
+	}
+	for (q = 0; q < VCMDQS(param); q++) {
+		val = block_get(block, BLOCK_ALLOC(q));
+		if (!(val & BLOCK_EN) || !ALLOC_VINTF(val))
+			continue;
+		fprintf(stderr, "# queue %u: CMDQ_ALLOC %#x\n", q, val);
+		clean = false;
+	}
+	return clean;
+}
+
+#define EXPECT_CLEAN_BLOCK()                                  \
+	do {                                                  \
+		const __le32 *__block = block_map();          \
+							      \
+		if (__block)                                  \
+			EXPECT_TRUE(block_is_clean(__block)); \
+	} while (0)
+
+/* As many as this device can get. What ends it has to be ENOSPC. */
+static unsigned int take_vintfs(struct vm *vm, struct edu *edu, struct vintf *v)
+{
+	unsigned int n = 0;
+	int rc;
+
+	while (n < 64) {
+		rc = __vintf_alloc(&v[n], vm, edu->dev_id);
+		if (rc)
+			break;
+		n++;
+	}
+	if (rc != -ENOSPC)
+		die("VINTF %u: %s", n, strerror(-rc));
+	return n;
+}
+
+/* A device can have few vIOMMUs, so all of a large block take many devices. */
+TEST_F(device, vintfs_run_out_and_come_back)
+{
+	const __le32 *block = block_map();
+	unsigned int all = 0, first = 0, i, round;
+	struct vintf v[64];
+
+	if (block)
+		all = VINTFS(block_get(block, BLOCK_PARAM)) - 1;
+	for (round = 0; round < 3; round++) {
+		unsigned int n = take_vintfs(&self->vm, &self->guest.edu, v);
+
+		if (!round)
+			first = n;
+		EXPECT_EQ(first, n);
+		if (block && all < 6)
+			EXPECT_EQ(all, n);
+		for (i = 0; i < n; i++) {
+			ASSERT_EQ(0, __vintf_map(&v[i]));
+			ASSERT_TRUE(slot_is_clean(&v[i], 0));
+			vintf_unmap(&v[i]);
+		}
+		/* One that comes back can be had again, whichever it is. */
+		for (i = 0; i < n; i++) {
+			iommu_destroy(&self->vm, v[i].viommu);
+			ASSERT_EQ(0, __vintf_alloc(&v[i], &self->vm,
+						   self->guest.edu.dev_id));
+		}
+		for (i = 0; i < n; i++)
+			iommu_destroy(&self->vm, v[i].viommu);
+	}
+	EXPECT_CLEAN_BLOCK();
+}
+
+/* All queues of all VINTFs at once: each works, and has its own errors. */
+TEST_F(device, every_queue_of_every_vintf)
+{
+	const __u64 gpa = vm_alloc(&self->vm, 4);
+	unsigned int n, i, k, max = max_queues();
+	struct vcmdq q[4];
+	struct vintf v[64];
+
+	n = take_vintfs(&self->vm, &self->guest.edu, v);
+	for (i = 0; i < n; i++) {
+		ASSERT_EQ(0, __vintf_map(&v[i]));
+		for (k = 0; k < max && k < 4; k++) {
+			vcmdq_alloc(&q[k], &v[i], k, gpa + k * GUEST_PAGE);
+			vcmdq_start(&q[k]);
+			ASSERT_EQ(0, vcmdq_cmd(&q[k], cmd_tlbi_nh_asid(ASID)));
+		}
+	}
+	/* Closing the iommufd has to find the order. */
+	for (i = 0; i < n; i++)
+		vintf_unmap(&v[i]);
+}
+
+static void short_life(struct owner *o, struct vm *vm, __u64 gpa, int round)
+{
+	unsigned int n = max_queues() < 2 ? 1 : 2, i;
+	struct vcmdq q[2];
+
+	vintf_alloc(&o->vintf, vm, o->guest.edu.dev_id);
+	errorq_alloc(&o->vintf, DEPTH, &o->errors);
+	o->guest.vdevice = vdevice_alloc(vm, o->vintf.viommu,
+					 o->guest.edu.dev_id,
+					 round % (1 << VSID_BITS));
+	for (i = 0; i < n; i++) {
+		vcmdq_alloc(&q[i], &o->vintf, i, gpa + i * GUEST_PAGE);
+		vcmdq_start(&q[i]);
+		if (vcmdq_cmd(&q[i], cmd_tlbi_nh_asid(ASID)))
+			die("round %d: queue %u", round, i);
+	}
+	if (round % 16 == 0)
+		make_a_mess(&q[0]);
+	while (i--)
+		vcmdq_free(&q[i]);
+	iommu_destroy(vm, o->guest.vdevice);
+	veventq_free(vm, &o->errors);
+	vintf_free(&o->vintf);
+}
+
+TEST_F(device, thousand_guests)
+{
+	struct owner o = { .guest = self->guest };
+	const __u64 gpa = vm_alloc(&self->vm, 2);
+	char before[256] = "", after[256] = "";
+	int i;
+
+	if (no_vintf)
+		SKIP(return, "%s", no_vintf);
+	model_get("running", before, sizeof(before));
+	for (i = 0; i < 1000; i++)
+		short_life(&o, &self->vm, gpa, i);
+	model_get("running", after, sizeof(after));
+	EXPECT_STREQ(before, after);
+	EXPECT_CLEAN_BLOCK();
+	edu_detach(&self->guest.edu);
+	iommu_destroy(&self->vm, self->vm.s2);
+	vm_unmap(&self->vm, GUEST_RAM, GUEST_RAM_SIZE);
+}
+
+TEST_F(vintf, thousand_queues_and_vdevices)
+{
+	const __u64 gpa = vm_alloc(&self->vm, 1);
+	struct owner *o = &self->o;
+	struct vcmdq q;
+	int i;
+
+	for (i = 0; i < 1000; i++) {
+		vcmdq_alloc(&q, &o->vintf, 0, gpa);
+		iommu_destroy(&self->vm,
+			      vdevice_alloc(&self->vm, o->vintf.viommu,
+					    o->guest.edu.dev_id, i));
+		vcmdq_start(&q);
+		vcmdq_free(&q);
+	}
+	ASSERT_TRUE(slot_is_clean(&o->vintf, 0));
+	edu_detach(&o->guest.edu);
+	vintf_free(&o->vintf);
+	iommu_destroy(&self->vm, self->vm.s2);
+	vm_unmap(&self->vm, GUEST_RAM, GUEST_RAM_SIZE);
+	EXPECT_CLEAN_BLOCK();
+}
+
+/* ------------------------------------------------ the end while guests work -- */
+
+/* A CPU of the guest that does not stop writing to its registers */
+struct hammer {
+	struct vintf *vintf;
+	unsigned int queues;
+	pthread_t thread;
+	atomic_bool stop;
+	atomic_ulong rounds;
+};
+
+static void *hammer_run(void *arg)
+{
+	struct hammer *h = arg;
+	unsigned int i;
+
+	while (!h->stop) {
+		for (i = 0; i < h->queues; i++) {
+			vintf_set(h->vintf, i, VCMDQ_GERRORN,
+				  vintf_get(h->vintf, i, VCMDQ_GERROR));
+			vintf_set(h->vintf, i, VCMDQ_PROD, h->rounds);
+			vintf_set(h->vintf, i, VCMDQ_CONFIG, VCMDQ_EN);
+		}
+		h->rounds++;
+	}
+	return NULL;
+}
+
+static void hammer_start(struct hammer *h, struct vintf *vintf)
+{
+	memset(h, 0, sizeof(*h));
+	h->vintf = vintf;
+	h->queues = max_queues() < 2 ? 1 : 2;
+	if (pthread_create(&h->thread, NULL, hammer_run, h))
+		die("pthread_create");
+}
+
+static void hammer_stop(struct hammer *h)
+{
+	h->stop = true;
+	pthread_join(h->thread, NULL);
+}
+
+/* It has written everything @n more times; false if it got stuck. */
+static bool hammer_goes_on(struct hammer *h, unsigned long n)
+{
+	unsigned long end = h->rounds + n;
+	int tries = SOON;
+
+	while ((long)(end - h->rounds) > 0 && tries--)
+		usleep(1000);
+	return tries > 0;
+}
+
+static void fill_with_syncs(struct vcmdq *q)
+{
+	unsigned int i;
+
+	for (i = 0; i < 1U << q->log2size; i++)
+		vcmdq_overwrite(q, i, cmd_sync());
+}
+
+/* The queue stops, whatever the guest writes, and its memory can go. */
+TEST_F(vintf, queue_ends_while_the_guest_writes)
+{
+	void *mem = mmap(NULL, GUEST_PAGE, PROT_READ | PROT_WRITE,
+			 MAP_ANONYMOUS | MAP_SHARED, -1, 0);
+	struct vintf *v = &self->o.vintf;
+	unsigned int running = 0, i;
+	struct hammer h;
+	struct vcmdq q;
+
+	ASSERT_NE(MAP_FAILED, mem);
+	hammer_start(&h, v);
+	for (i = 0; i < 20; i++) {
+		vm_map(&self->vm, DIMM, mem, GUEST_PAGE);
+		vcmdq_alloc_at(&q, v, 0, DIMM, mem, VCMDQ_LOG2SIZE);
+		if (i & 1)
+			fill_with_syncs(&q);
+		else
+			memset(mem, 0, GUEST_PAGE);
+		ASSERT_TRUE(hammer_goes_on(&h, 10 * i));
+		running += vcmdq_get(&q, VCMDQ_STATUS) & VCMDQ_EN;
+		ASSERT_EQ(0, __iommu_destroy(&self->vm, q.id));
+		ASSERT_TRUE(slot_is_clean(v, 0)) TH_LOG("round %u", i);
+		vm_unmap(&self->vm, DIMM, GUEST_PAGE);
+	}
+	EXPECT_LT(10, running);
+	hammer_stop(&h);
+	munmap(mem, GUEST_PAGE);
+}
+
+/* Everything of a guest goes while it works, up to the vIOMMU. */
+TEST_F(vintf, guest_ends_while_it_writes)
+{
+	struct owner *o = &self->o;
+	__u64 gpa = vm_alloc(&self->vm, 1);
+	unsigned int running = 0, i;
+	struct hammer h;
+
+	for (i = 0; i < 10; i++) {
+		errorq_alloc(&o->vintf, DEPTH, &o->errors);
+		hammer_start(&h, &o->vintf);
+		guest_start(&o->guest, i);
+		vcmdq_alloc(&o->q, &o->vintf, 0, gpa);
+		ASSERT_TRUE(hammer_goes_on(&h, 20));
+		running += vcmdq_get(&o->q, VCMDQ_STATUS) & VCMDQ_EN;
+
+		EXPECT_EQ(-EBUSY, __iommu_destroy(&self->vm, o->vintf.viommu));
+		EXPECT_EQ(-EBUSY, __iommu_destroy(&self->vm, o->guest.vdevice));
+		edu_attach(&o->guest.edu, self->vm.s2);
+		iommu_destroy(&self->vm, o->guest.nested);
+		iommu_destroy(&self->vm, o->guest.vdevice);
+		veventq_free(&self->vm, &o->errors);
+		vcmdq_free(&o->q);
+		EXPECT_EQ(-EBUSY, __iommu_destroy(&self->vm, o->vintf.viommu));
+		ASSERT_TRUE(hammer_goes_on(&h, 20));
+		hammer_stop(&h);
+		vintf_free(&o->vintf);
+		EXPECT_CLEAN_BLOCK();
+		vintf_alloc(&o->vintf, &self->vm, o->guest.edu.dev_id);
+		o->guest.viommu = o->vintf.viommu;
+	}
+	EXPECT_LT(5, running);
+}
+
+/* The mapping keeps the iommufd alive. The end comes with it. */
+TEST_F(vintf, iommufd_is_closed_before_the_mapping)
+{
+	struct owner *o = &self->o;
+	struct hammer h;
+
+	errorq_alloc(&o->vintf, DEPTH, &o->errors);
+	vcmdq_alloc(&o->q, &o->vintf, 0, vm_alloc(&self->vm, 1));
+	fill_with_syncs(&o->q);
+	hammer_start(&h, &o->vintf);
+	ASSERT_TRUE(hammer_goes_on(&h, 20));
+	edu_close(&o->guest.edu);
+	ASSERT_TRUE(hammer_goes_on(&h, 20));
+	close(self->vm.iommufd);
+	self->vm.iommufd = -1;
+	ASSERT_TRUE(hammer_goes_on(&h, 20));
+	close(o->errors.fd);
+	ASSERT_TRUE(hammer_goes_on(&h, 20));
+	hammer_stop(&h);
+	vintf_get(&o->vintf, 0, VCMDQ_STATUS);
+	vintf_unmap(&o->vintf);
+	EXPECT_CLEAN_BLOCK();
+}
+
+/* A VMM in full swing. It writes a byte to @ready, and is killed. */
+static void doomed_vmm(int ready)
+{
+	struct hammer h[2];
+	struct owner o[2];
+	struct vm vm[2];
+	int i, n = alone(1) ? 2 : 1;
+
+	for (i = 0; i < n; i++) {
+		vm_init(&vm[i]);
+		owner_open(&o[i], &vm[i], alone(i));
+		owner_start(&o[i], VSID20);
+		s1_map(&o[i].guest.s1, VA, vm_alloc(&vm[i], 1));
+		hammer_start(&h[i], &o[i].vintf);
+	}
+	for (i = 0; i < n; i++) {
+		hammer_goes_on(&h[i], 20);
+		edu_start(&o[i].guest.edu, VA, 0, GUEST_PAGE, true);
+	}
+	if (write(ready, "", 1) != 1)
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+TEST_F(device, vmm_is_killed)
+{
+	int ready[2], round, status;
+	struct owner o;
+	struct vm vm;
+	pid_t pid;
+	char c;
+
+	if (no_vintf)
+		SKIP(return, "%s", no_vintf);
+	edu_close(&self->guest.edu);
+	for (round = 0; round < 10; round++) {
+		ASSERT_EQ(0, pipe(ready));
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (!pid) {
+			close(ready[0]);
+			doomed_vmm(ready[1]);
+		}
+		close(ready[1]);
+		ASSERT_EQ(1, read(ready[0], &c, 1));
+		usleep(round * 5000);
+		ASSERT_EQ(0, kill(pid, SIGKILL));
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		ASSERT_TRUE(WIFSIGNALED(status));
+		close(ready[0]);
+		EXPECT_CLEAN_BLOCK();
+	}
+	/* The next VM finds all that it needs. */
+	vm_init(&vm);
+	owner_open(&o, &vm, alone(0));
+	EXPECT_TRUE(slot_is_clean(&o.vintf, 0));
+	owner_start(&o, VSID20);
+	EXPECT_TRUE(no_error(&o));
+	EXPECT_EQ(0, vcmdq_cmd(&o.q, cmd_tlbi_nh_asid(ASID)));
+	owner_stop(&o);
+	vm_free(&vm);
+}
+
+/* ---- The queue's memory ---- */
+
+/* The VMM loses the memory: the hardware still reads what was there. */
+TEST_F(vintf, queue_keeps_its_memory)
+{
+	void *mem = mmap(NULL, 2 * GUEST_PAGE, PROT_READ | PROT_WRITE,
+			 MAP_ANONYMOUS | MAP_SHARED, -1, 0);
+	struct vcmdq q[2];
+	int i, n = max_queues() < 2 ? 1 : 2;
+
+	ASSERT_NE(MAP_FAILED, mem);
+	vm_map(&self->vm, DIMM, mem, 2 * GUEST_PAGE);
+	for (i = 0; i < n; i++) {
+		vcmdq_alloc_at(&q[i], &self->o.vintf, i, DIMM + i * GUEST_PAGE,
+			       mem + i * GUEST_PAGE, VCMDQ_LOG2SIZE);
+		fill_with_syncs(&q[i]);
+		vcmdq_start(&q[i]);
+	}
+	/* One page is new and zero, which is no command; one is nowhere. */
+	ASSERT_EQ(0, madvise(mem, GUEST_PAGE, MADV_REMOVE));
+	ASSERT_EQ(0, *(__u64 *)mem);
+	ASSERT_EQ(0, munmap(mem + GUEST_PAGE, GUEST_PAGE));
+	for (i = 0; i < n; i++) {
+		q[i].prod = 200;
+		vcmdq_kick(&q[i]);
+		EXPECT_EQ(0, vcmdq_wait(&q[i]));
+	}
+	EXPECT_EQ(-EBUSY, __vm_unmap(&self->vm, DIMM, 2 * GUEST_PAGE));
+	while (i--)
+		vcmdq_free(&q[i]);
+	vm_unmap(&self->vm, DIMM, 2 * GUEST_PAGE);
+	munmap(mem, GUEST_PAGE);
+}
+
+/* Another CPU of the guest writes to the queue while the hardware reads it. */
+struct scribbler {
+	struct vcmdq *q;
+	pthread_t thread;
+	atomic_bool stop;
+};
+
+static void *scribble(void *arg)
+{
+	static const __u8 ops[] = { CMD_SYNC, CMD_TLBI_NH_ASID, CMD_TLBI_NH_VA,
+				    CMD_SYNC, CMD_SYNC, CMD_TLBI_NH_ALL };
+	struct scribbler *s = arg;
+	unsigned int i = 0;
+
+	while (!s->stop) {
+		vcmdq_overwrite(s->q, i * 7,
+				cmd_raw(ops[i % sizeof(ops)], VA));
+		i++;
+	}
+	return NULL;
+}
+
+TEST_F(one_guest, commands_change_under_the_hardware)
+{
+	struct owner *o = &self->o;
+	struct scribbler s = { .q = &o->q };
+	unsigned int fine = 0, bad = 0, i, k;
+
+	ASSERT_EQ(0, pthread_create(&s.thread, NULL, scribble, &s));
+	for (i = 0; i < 300; i++) {
+		for (k = 0; k < i % 64 + 1; k++)
+			vcmdq_put(&o->q, cmd_sync());
+		vcmdq_kick(&o->q);
+		if (!vcmdq_wait(&o->q))
+			fine++;
+		while (vcmdq_wait(&o->q)) {
+			bad++;
+			vcmdq_skip(&o->q);
+		}
+	}
+	s.stop = true;
+	pthread_join(s.thread, NULL);
+	EXPECT_LT(0, fine);
+	EXPECT_LT(0, bad);
+	EXPECT_EQ(0, vcmdq_cmd(&o->q, cmd_tlbi_nh_asid(ASID)));
+	EXPECT_LT(0, errors_drain(o));
+}
+
+/* ------------------------------------------------------------------ races -- */
+
+/* What two threads have met, and a loop for one of them beside the test */
+enum met { MET_FINE, MET_REFUSED, MET_GONE, MET_BUSY, MET_EVENT, MET_KINDS };
+
+struct race {
+	struct owner *o;
+	pthread_t thread;
+	atomic_bool stop;
+	atomic_uint met[MET_KINDS];
+};
+
+static void race_start(struct race *r, struct owner *o, void *(*loop)(void *))
+{
+	memset(r, 0, sizeof(*r));
+	r->o = o;
+	if (pthread_create(&r->thread, NULL, loop, r))
+		die("pthread_create");
+}
+
+static void race_stop(struct race *r)
+{
+	r->stop = true;
+	pthread_join(r->thread, NULL);
+}
+
+static void *race_mmap(void *arg)
+{
+	struct race *r = arg;
+	struct vintf *shared = &r->o->vintf, v;
+	int rc;
+
+	while (!r->stop) {
+		v = *shared;
+		if (!v.vm)
+			continue;
+		rc = __vintf_map(&v);
+		if (rc == -ENXIO) {
+			r->met[MET_GONE]++;
+			continue;
+		}
+		if (rc)
+			die("mmap: %s", strerror(-rc));
+		vintf_get(&v, 0, VCMDQ_STATUS);
+		vintf_unmap(&v);
+		r->met[MET_FINE]++;
+	}
+	return NULL;
+}
+
+TEST_F(device, mmap_against_destroy)
+{
+	struct owner o = {};
+	unsigned int i, busy = 0, destroyed = 0;
+	struct race r;
+	int rc;
+
+	if (no_vintf)
+		SKIP(return, "%s", no_vintf);
+	race_start(&r, &o, race_mmap);
+	for (i = 0; i < 2000; i++) {
+		ASSERT_EQ(0, __vintf_alloc(&o.vintf, &self->vm,
+					   self->guest.edu.dev_id));
+		do {
+			rc = __iommu_destroy(&self->vm, o.vintf.viommu);
+			busy += rc == -EBUSY;
+		} while (rc == -EBUSY);
+		ASSERT_EQ(0, rc);
+		destroyed++;
+	}
+	race_stop(&r);
+	EXPECT_LT(0, busy);
+	EXPECT_LT(0, destroyed);
+	EXPECT_LT(0, r.met[MET_FINE]);
+	EXPECT_LT(0, r.met[MET_GONE]);
+	EXPECT_CLEAN_BLOCK();
+}
+
+/* Makes one error after the other, and acknowledges each. */
+static void *race_errors(void *arg)
+{
+	struct race *r = arg;
+	struct vintf *v = &r->o->vintf;
+
+	while (!r->stop) {
+		vintf_set(v, 0, VCMDQ_CONFIG, VCMDQ_EN);
+		vintf_set(v, 0, VCMDQ_PROD, 1);
+		if (vintf_get(v, 0, VCMDQ_GERROR) !=
+		    vintf_get(v, 0, VCMDQ_GERRORN))
+			r->met[MET_REFUSED]++;
+		vintf_set(v, 0, VCMDQ_GERRORN, vintf_get(v, 0, VCMDQ_GERROR));
+	}
+	return NULL;
+}
+
+/* A storm of errors, while what they go through and come from comes and goes */
+TEST_F(vintf, errors_against_destroy)
+{
+	struct owner *o = &self->o;
+	__u64 gpa = vm_alloc(&self->vm, 1);
+	unsigned int events = 0, silent = 0, i, n;
+	struct race r;
+
+	race_start(&r, o, race_errors);
+	for (i = 0; i < 60; i++) {
+		vcmdq_alloc(&o->q, &o->vintf, 0, gpa);
+		errorq_alloc(&o->vintf, DEPTH, &o->errors);
+		iommu_destroy(&self->vm,
+			      vdevice_alloc(&self->vm, o->vintf.viommu,
+					    o->guest.edu.dev_id, i));
+		usleep(i % 4 * 2000);
+		if (i & 1)
+			vcmdq_free(&o->q);
+		n = errors_drain(o);
+		events += n;
+		silent += !n;
+		veventq_free(&self->vm, &o->errors);
+		if (!(i & 1))
+			vcmdq_free(&o->q);
+	}
+	race_stop(&r);
+	EXPECT_LT(0, r.met[MET_REFUSED]);
+	EXPECT_LT(0, events);
+	EXPECT_LT(0, silent);
+	EXPECT_TRUE(slot_is_clean(&o->vintf, 0));
+}
+
+/* One guest's storm does not keep the other from its errors, or its DMA. */
+TEST_F(two_guests, storm_of_one_leaves_the_other_alone)
+{
+	struct owner *o = self->o;
+	struct change c;
+	struct race r;
+	int i;
+
+	fill_with_syncs(&o[0].q);
+	vcmdq_overwrite(&o[0].q, 0, cmd_tlbi_nh_all());
+	race_start(&r, &o[0], race_errors);
+	for (i = 0; i < 10; i++) {
+		ASSERT_TRUE(refused(&o[1], cmd_tlbi_nh_all()));
+		ASSERT_TRUE(stale(&o[1].guest, &c, VA + i * GUEST_PAGE));
+		ASSERT_EQ(0, vcmdq_cmd(&o[1].q, cmd_tlbi_nh_va(ASID, c.va)));
+		ASSERT_TRUE(goes_after(&o[1].guest, &c));
+		r.met[MET_EVENT] += errors_drain(&o[0]);
+	}
+	race_stop(&r);
+	EXPECT_LT(0, r.met[MET_REFUSED]);
+	EXPECT_LT(0, r.met[MET_EVENT]);
+	errors_drain(&o[0]);
+}
+
+/* Two threads of the VMM want the same queue. */
+static void *race_queue(void *arg)
+{
+	struct race *r = arg;
+	struct owner *o = r->o;
+	__u32 id;
+	int rc;
+
+	while (!r->stop) {
+		rc = __vcmdq_alloc(&o->vintf, 0, GUEST_RAM, GUEST_PAGE, &id);
+		if (rc && rc != -EEXIST)
+			die("HW_QUEUE_ALLOC: %s", strerror(-rc));
+		r->met[rc ? MET_BUSY : MET_FINE]++;
+		if (!rc)
+			iommu_destroy(o->vintf.vm, id);
+	}
+	return NULL;
+}
+
+TEST_F(vintf, one_index_for_two_threads)
+{
+	struct race r[2];
+	int i, tries = SOON;
+
+	vm_alloc(&self->vm, 1);
+	for (i = 0; i < 2; i++)
+		race_start(&r[i], &self->o, race_queue);
+	while (tries-- && (r[0].met[MET_FINE] < 200 || r[1].met[MET_FINE] < 200 ||
+			   r[0].met[MET_BUSY] + r[1].met[MET_BUSY] < 10))
+		usleep(1000);
+	for (i = 0; i < 2; i++)
+		race_stop(&r[i]);
+	EXPECT_LT(0, tries) TH_LOG("fine %u and %u, busy %u and %u",
+				   r[0].met[MET_FINE], r[1].met[MET_FINE],
+				   r[0].met[MET_BUSY], r[1].met[MET_BUSY]);
+	EXPECT_TRUE(slot_is_clean(&self->o.vintf, 0));
+}
+
+/* ATC_INVs for a vSID that comes and goes: each passes or is refused. */
+static void *race_atc_inv(void *arg)
+{
+	struct race *r = arg;
+	struct owner *o = r->o;
+
+	while (!r->stop) {
+		int rc = vcmdq_cmd(&o->q, cmd_atc_inv(5));
+
+		r->met[rc ? MET_REFUSED : MET_FINE]++;
+		if (!rc)
+			continue;
+		vcmdq_skip(&o->q);
+		if (vcmdq_wait(&o->q))
+			die("the queue does not go on");
+	}
+	return NULL;
+}
+
+TEST_F(one_guest, atc_inv_against_vdevice)
+{
+	struct owner *o = &self->o;
+	struct guest *guest = &o->guest;
+	struct race r;
+	int i;
+
+	edu_attach(&guest->edu, self->vm.s2);
+	iommu_destroy(&self->vm, guest->vdevice);
+	race_start(&r, o, race_atc_inv);
+	for (i = 0; i < 300; i++) {
+		guest->vdevice = vdevice_alloc(&self->vm, guest->viommu,
+					       guest->edu.dev_id, 5);
+		usleep(i % 3 * 1000);
+		iommu_destroy(&self->vm, guest->vdevice);
+		usleep(i % 3 * 1000);
+		errors_drain(o);
+	}
+	race_stop(&r);
+	EXPECT_LT(0, r.met[MET_FINE]);
+	EXPECT_LT(0, r.met[MET_REFUSED]);
+	ASSERT_EQ(0, vcmdq_cmd(&o->q, cmd_sync()));
+	usleep(100000);
+	errors_drain(o);
+	guest->vdevice = vdevice_alloc(&self->vm, guest->viommu,
+				       guest->edu.dev_id, 5);
+	edu_attach(&guest->edu, guest->nested);
+}
+
+/* ---- Everybody at once ---- */
+
+/* The host and the VMM: stage 2 changes, and invalidations by ioctl */
+static void *race_host(void *arg)
+{
+	struct race *r = arg;
+	struct vm *vm = r->o->guest.vm;
+	void *mem = mmap(NULL, 16 * GUEST_PAGE, PROT_READ | PROT_WRITE,
+			 MAP_ANONYMOUS | MAP_SHARED, -1, 0);
+	__u64 at = DIMM + (__u64)r->o->guest.edu.dev_id * 0x1000000;
+
+	while (!r->stop) {
+		vm_map(vm, at, mem, 16 * GUEST_PAGE);
+		guest_cmd(&r->o->guest, cmd_tlbi_nh_va(ASID, VA2));
+		vm_unmap(vm, at, 16 * GUEST_PAGE);
+		r->met[MET_FINE]++;
+	}
+	munmap(mem, 16 * GUEST_PAGE);
+	return NULL;
+}
+
+/* The pages that the device reads from and writes to, new ones each time */
+static bool copies_page(struct owner *o, unsigned int round)
+{
+	struct vm *vm = o->guest.vm;
+	__u64 from = vm_alloc(vm, 1), to = vm_alloc(vm, 1);
+	__u32 *p = vm_ptr(vm, from);
+	unsigned int i;
+
+	for (i = 0; i < GUEST_PAGE / 4; i++)
+		p[i] = round * 0x9e3779b9 + i * 0x85ebca6b +
+		       o->guest.edu.dev_id;
+	s1_map(&o->guest.s1, VA, from);
+	s1_map(&o->guest.s1, VA + GUEST_PAGE, to);
+	vcmdq_put(&o->q, cmd_tlbi_nh_va(ASID, VA));
+	vcmdq_put(&o->q, cmd_tlbi_nh_va(ASID, VA + GUEST_PAGE));
+	if (vcmdq_cmd(&o->q, cmd_sync()))
+		return false;
+	edu_read(&o->guest.edu, VA, 0, GUEST_PAGE);
+	edu_write(&o->guest.edu, VA + GUEST_PAGE, 0, GUEST_PAGE);
+	return !memcmp(vm_ptr(vm, from), vm_ptr(vm, to), GUEST_PAGE);
+}
+
+static void *race_guest(void *arg)
+{
+	struct race *r = arg;
+	unsigned int round;
+
+	for (round = 0; round < 15; round++)
+		r->met[copies_page(r->o, round) ? MET_FINE : MET_GONE]++;
+	return NULL;
+}
+
+/* Another CPU of the guest, and another queue, where there is one */
+static void *race_tlbi(void *arg)
+{
+	struct race *r = arg;
+	struct vcmdq q;
+
+	if (max_queues() < 2)
+		return NULL;
+	vcmdq_alloc(&q, &r->o->vintf, 1, vm_alloc(r->o->guest.vm, 1));
+	vcmdq_start(&q);
+	while (!r->stop)
+		r->met[vcmdq_cmd(&q, cmd_tlbi_nh_asid(ASID)) ? MET_REFUSED :
+							       MET_FINE]++;
+	vcmdq_free(&q);
+	return NULL;
+}
+
+TEST_F(two_guests, everybody_invalidates_during_dma)
+{
+	struct race guest[2], host[2], tlbi[2];
+	int i;
+
+	for (i = 0; i < 2; i++)
+		race_start(&tlbi[i], &self->o[i], race_tlbi);
+	usleep(100000);
+	for (i = 0; i < 2; i++)
+		race_start(&host[i], &self->o[i], race_host);
+	race_start(&guest[1], &self->o[1], race_guest);
+	memset(&guest[0], 0, sizeof(guest[0]));
+	guest[0].o = &self->o[0];
+	race_guest(&guest[0]);
+	pthread_join(guest[1].thread, NULL);
+	for (i = 0; i < 2; i++) {
+		race_stop(&host[i]);
+		race_stop(&tlbi[i]);
+		EXPECT_EQ(15, guest[i].met[MET_FINE]);
+		EXPECT_LT(15, host[i].met[MET_FINE]);
+		if (max_queues() > 1)
+			EXPECT_LT(15, tlbi[i].met[MET_FINE]);
+		EXPECT_EQ(0, tlbi[i].met[MET_REFUSED]);
+	}
+}
+
+/* ------------------------------------------------------- without the block -- */
+
+/* Where VMs can have nothing of the block, nothing speaks of it. */
+TEST(without_block_types_are_refused)
+{
+	struct iommu_viommu_tegra241_cmdqv data = {};
+	struct edu edu;
+	struct vm vm;
+	__u32 id;
+
+	if (why)
+		SKIP(return, "%s", why);
+	if (!no_block)
+		SKIP(return, "VMs can have VINTFs here");
+	vm_init(&vm);
+	edu_open(&edu, &vm, alone(0));
+	s2_alloc(&vm, edu.dev_id);
+	EXPECT_EQ(-EOPNOTSUPP, hw_info(&vm, edu.dev_id,
+				       IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV, &hw));
+	EXPECT_EQ(-EOPNOTSUPP,
+		  __viommu_alloc_data(&vm, edu.dev_id, vm.s2,
+				      IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV, &data,
+				      sizeof(data), &id));
+	iommu_destroy(&vm, viommu_alloc(&vm, edu.dev_id));
+	edu_close(&edu);
+	vm_free(&vm);
 }
 
 TEST_HARNESS_MAIN

@@ -17,7 +17,8 @@
 
 /* ---------------------------------------------------------------- machine -- */
 
-static const char *no_block;	/* why there are no VINTFs */
+static const char *no_block;	/* why nothing can be had from the block */
+static const char *no_vintf;	/* why no VINTF can be had */
 static struct iommu_hw_info_tegra241_cmdqv hw;
 
 static int hw_info(struct vm *vm, __u32 dev_id, __u32 type,
@@ -33,23 +34,30 @@ static int hw_info(struct vm *vm, __u32 dev_id, __u32 type,
 /* Runs after look_around(), which stands before it in this file. */
 static void __attribute__((constructor)) look_for_block(void)
 {
+	struct vintf vintf;
 	struct edu edu;
 	struct vm vm;
 
 	no_block = why;
+	no_vintf = why;
 	if (why)
 		return;
 	vm_init(&vm);
 	edu_open(&edu, &vm, alone(0));
+	s2_alloc(&vm, edu.dev_id);
 	if (hw_info(&vm, edu.dev_id, IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV, &hw))
 		no_block = "no Tegra241 CMDQV for VMs (CONFIG_TEGRA241_CMDQV?)";
+	no_vintf = no_block;
+	if (!no_block && __vintf_alloc(&vintf, &vm, edu.dev_id) == -ENOSPC)
+		no_vintf = "no VINTF for VMs";
 	edu_close(&edu);
 	vm_free(&vm);
 }
 
-static const char *block_lacks(const struct edu_slot *slot, const char *what)
+/* Why a test that wants a VINTF and this slot cannot run; NULL if it can */
+static const char *vintf_lacks(const struct edu_slot *slot, const char *what)
 {
-	return no_block ? no_block : lacks(slot, what);
+	return no_vintf ? no_vintf : lacks(slot, what);
 }
 
 static unsigned int max_queues(void)
@@ -143,6 +151,17 @@ static bool error_arrives(struct owner *o, unsigned int index)
 	fprintf(stderr, "# event: flags %#x, sequence %u, map %#llx %#llx\n",
 		event.header.flags, event.header.sequence, map[0], map[1]);
 	return false;
+}
+
+/* Read everything that is there. Return how many events. */
+static unsigned int errors_drain(struct owner *o)
+{
+	struct vcmdq_event event;
+	unsigned int n = 0;
+
+	while (errorq_read(&o->errors, &event, 0))
+		n++;
+	return n;
 }
 
 static bool no_error(struct owner *o)
