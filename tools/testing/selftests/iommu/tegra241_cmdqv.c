@@ -21,6 +21,12 @@
 #include "../kselftest_harness.h"
 #include "tegra241_cmdqv_test.h"
 
+/* Fields of the block's PARAM, and of CMDQ_ALLOC */
+#define VINTFS(param)	(1U << ((param) >> 8 & 0xf))
+#define VCMDQS(param)	(1U << ((param) >> 4 & 0xf))
+#define PAIRS(param)	(1U << ((param) >> 12 & 0xf))
+#define ALLOC_VINTF(a)	((a) >> 15 & 0x3f)
+
 /* ------------------------------------------------------- without a VINTF -- */
 
 FIXTURE(device)
@@ -738,6 +744,7 @@ TEST_F(vintf, hw_queue_memory_is_busy)
 	EXPECT_EQ(0, __vm_unmap(&self->vm, DIMM + 2 * GUEST_PAGE, GUEST_PAGE));
 	munmap(mem, 4 * GUEST_PAGE);
 }
+
 /* ------------------------------------------------------- one guest's queue -- */
 
 FIXTURE(one_guest)
@@ -1053,7 +1060,7 @@ TEST_F(one_guest, error_is_in_order)
 	EXPECT_TRUE(goes_after(&o->guest, &before));
 	EXPECT_TRUE(goes_before(&o->guest, &after));
 
-	/* More commands do not help, only the acknowledgement does. */
+	/* More commands do not help, only the acknowledgment does. */
 	vcmdq_put(&o->q, cmd_sync());
 	vcmdq_kick(&o->q);
 	EXPECT_TRUE(goes_before(&o->guest, &after));
@@ -1063,7 +1070,7 @@ TEST_F(one_guest, error_is_in_order)
 	EXPECT_TRUE(goes_after(&o->guest, &after));
 }
 
-/* An acknowledgement alone: the same command fails once more. */
+/* An acknowledgment alone: the same command fails once more. */
 TEST_F(one_guest, acknowledged_command_fails_again)
 {
 	struct owner *o = &self->o;
@@ -1188,33 +1195,66 @@ TEST_F(one_guest, event_is_read_whole)
 
 /* ---- StreamIDs ---- */
 
-/* An ATC_INV for the vSID of the vDEVICE passes, and for nothing else. */
-TEST_F(one_guest, atc_inv_needs_a_vdevice)
+TEST_F(one_guest, atc_inv_without_vdevice_is_refused)
 {
-	struct owner *o = &self->o;
-	struct guest *guest = &o->guest;
 	const __u32 bad[] = {
 		physical_sid(alone(0)), VSID20 - 1, VSID20 + 1, VSID20 & ~8, 0,
-		(1U << VSID_BITS) | VSID20,
+		(1U << VSID_BITS) | VSID20, ~0U,
 	};
+	struct owner *o = &self->o;
 	unsigned int i;
 
-	EXPECT_EQ(0, vcmdq_cmd(&o->q, cmd_atc_inv(VSID20)));
 	for (i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
 		ASSERT_TRUE(refused(o, cmd_atc_inv(bad[i])))
 			TH_LOG("SID %#x", bad[i]);
 	}
+	edu_attach(&o->guest.edu, self->vm.s2);
+	iommu_destroy(&self->vm, o->guest.vdevice);
+	ASSERT_TRUE(refused(o, cmd_atc_inv(VSID20)));
+	o->guest.vdevice = vdevice_alloc(&self->vm, o->guest.viommu,
+					 o->guest.edu.dev_id, 7);
+	ASSERT_TRUE(refused(o, cmd_atc_inv(VSID20)));
+}
 
-	/* It goes with the vDEVICE, and comes with another one. */
+/* It comes and goes with the vDEVICE, whatever the device is attached to. */
+TEST_F(one_guest, atc_inv_with_vdevice_passes)
+{
+	struct owner *o = &self->o;
+	struct guest *guest = &o->guest;
+
+	ASSERT_EQ(0, vcmdq_cmd(&o->q, cmd_atc_inv(VSID20)));
 	edu_attach(&guest->edu, self->vm.s2);
+	ASSERT_EQ(0, vcmdq_cmd(&o->q, cmd_atc_inv(VSID20)));
 	iommu_destroy(&self->vm, guest->vdevice);
 	ASSERT_TRUE(refused(o, cmd_atc_inv(VSID20)));
 	guest->vdevice = vdevice_alloc(&self->vm, guest->viommu,
 				       guest->edu.dev_id, 7);
+	ASSERT_EQ(0, vcmdq_cmd(&o->q, cmd_atc_inv(7)));
 	ASSERT_TRUE(refused(o, cmd_atc_inv(VSID20)));
-	EXPECT_EQ(0, vcmdq_cmd(&o->q, cmd_atc_inv(7)));
-	edu_attach(&guest->edu, guest->nested);
-	EXPECT_EQ(0, vcmdq_cmd(&o->q, cmd_atc_inv(7)));
+}
+
+/* The registers that the host writes for a vDEVICE */
+TEST_F(one_guest, vdevice_has_a_pair)
+{
+	const __le32 *block = block_map();
+	unsigned int v, s, pairs = 0;
+	__u32 param, match;
+
+	if (!block)
+		SKIP(return, "no registers of the block");
+	param = block_get(block, BLOCK_PARAM);
+	for (v = 1; v < VINTFS(param); v++) {
+		for (s = 0; s < PAIRS(param); s++) {
+			match = block_get(block, BLOCK_SID_MATCH(v, s));
+			if (!(match & BLOCK_EN))
+				continue;
+			pairs++;
+			EXPECT_EQ(VSID20, match >> 1);
+			EXPECT_EQ(physical_sid(alone(0)),
+				  block_get(block, BLOCK_SID_REPLACE(v, s)));
+		}
+	}
+	EXPECT_EQ(1, pairs);
 }
 
 /* "SID=COUNT" of the model: how many ATC_INVs this device has got */
@@ -1528,8 +1568,6 @@ TEST_F(two_guests, atc_inv_for_the_other_is_refused)
 					   o[1].guest.edu.dev_id, 9);
 	edu_attach(&o[1].guest.edu, o[1].guest.nested);
 
-	ASSERT_EQ(0, vcmdq_cmd(&o[0].q, cmd_atc_inv(VSID20)));
-	ASSERT_EQ(0, vcmdq_cmd(&o[1].q, cmd_atc_inv(9)));
 	ASSERT_TRUE(refused(&o[0], cmd_atc_inv(9)));
 	ASSERT_TRUE(refused(&o[1], cmd_atc_inv(VSID20)));
 	ASSERT_TRUE(refused(&o[0], cmd_atc_inv(physical_sid(alone(1)))));
@@ -1670,11 +1708,6 @@ TEST_F(device, vintf_starts_clean)
 }
 
 /* ----------------------------------------------- VINTFs and queues run out -- */
-
-#define VINTFS(param)	(1U << ((param) >> 8 & 0xf))
-#define VCMDQS(param)	(1U << ((param) >> 4 & 0xf))
-#define PAIRS(param)	(1U << ((param) >> 12 & 0xf))
-#define ALLOC_VINTF(a)	((a) >> 15 & 0x3f)
 
 /* The host has everything back: no VINTF is on, no queue and no pair is set. */
 static bool block_is_clean(const __le32 *block)
@@ -1944,6 +1977,44 @@ TEST_F(vintf, queue_ends_while_the_guest_writes)
 	munmap(mem, GUEST_PAGE);
 }
 
+/* A CPU that will not let queue 1 stop */
+static void *hold_on(void *arg)
+{
+	struct hammer *h = arg;
+
+	while (!h->stop) {
+		vintf_set(h->vintf, 1, VCMDQ_CONFIG, VCMDQ_EN);
+		h->rounds++;
+	}
+	return NULL;
+}
+
+/* The end of a queue that does not stop is not the end of its neighbour. */
+TEST_F(one_guest, neighbour_goes_on_when_a_queue_ends)
+{
+	struct owner *o = &self->o;
+	__u64 gpa = vm_alloc(&self->vm, 1);
+	struct hammer h = { .vintf = &o->vintf };
+	struct change c;
+	struct vcmdq q;
+	int i;
+
+	if (max_queues() < 2)
+		SKIP(return, "needs VINTFs of two queues");
+	ASSERT_EQ(0, pthread_create(&h.thread, NULL, hold_on, &h));
+	for (i = 0; i < 5; i++) {
+		vcmdq_alloc(&q, &o->vintf, 1, gpa);
+		ASSERT_TRUE(hammer_goes_on(&h, 20));
+		ASSERT_TRUE(stale(&o->guest, &c, VA + i * GUEST_PAGE));
+		vcmdq_free(&q);
+		ASSERT_EQ(VCMDQ_EN, vcmdq_get(&o->q, VCMDQ_STATUS));
+		ASSERT_EQ(0, vcmdq_cmd(&o->q, cmd_tlbi_nh_va(ASID, c.va)));
+		ASSERT_TRUE(goes_after(&o->guest, &c));
+		ASSERT_TRUE(refused(o, cmd_tlbi_nh_all()));
+	}
+	hammer_stop(&h);
+}
+
 /* Everything of a guest goes while it works, up to the vIOMMU. */
 TEST_F(vintf, guest_ends_while_it_writes)
 {
@@ -2122,30 +2193,48 @@ static void *scribble(void *arg)
 	return NULL;
 }
 
+/* One more, for which there is time; what came before does not matter. */
+static bool error_is_reported(struct owner *o)
+{
+	struct vcmdq_event event;
+	bool reported;
+
+	usleep(200000);
+	errors_drain(o);
+	reported = vcmdq_cmd(&o->q, cmd_tlbi_nh_all()) > 0 &&
+		   errorq_read(&o->errors, &event, SOON);
+	vcmdq_skip(&o->q);
+	return reported && !vcmdq_wait(&o->q);
+}
+
+/* All that the queue holds was written by the other CPU. */
 TEST_F(one_guest, commands_change_under_the_hardware)
 {
 	struct owner *o = &self->o;
 	struct scribbler s = { .q = &o->q };
-	unsigned int fine = 0, bad = 0, i, k;
+	unsigned int fine = 0, bad = 0, i;
 
+	fill_with_syncs(&o->q);
 	ASSERT_EQ(0, pthread_create(&s.thread, NULL, scribble, &s));
-	for (i = 0; i < 300; i++) {
-		for (k = 0; k < i % 64 + 1; k++)
-			vcmdq_put(&o->q, cmd_sync());
+	for (i = 0; i < 100000 && (fine < 100 || bad < 100); i++) {
+		o->q.prod = (o->q.prod + i % 8) & 0x1ff;
 		vcmdq_kick(&o->q);
-		if (!vcmdq_wait(&o->q))
+		if (!vcmdq_wait(&o->q)) {
 			fine++;
-		while (vcmdq_wait(&o->q)) {
-			bad++;
-			vcmdq_skip(&o->q);
+			continue;
 		}
+		bad++;
+		do
+			vcmdq_skip(&o->q);
+		while (vcmdq_wait(&o->q) > 0);
 	}
 	s.stop = true;
 	pthread_join(s.thread, NULL);
-	EXPECT_LT(0, fine);
-	EXPECT_LT(0, bad);
+	EXPECT_LE(100, fine);
+	EXPECT_LE(100, bad);
 	EXPECT_EQ(0, vcmdq_cmd(&o->q, cmd_tlbi_nh_asid(ASID)));
-	EXPECT_LT(0, errors_drain(o));
+	/* An error that is acknowledged at once may come without an event. */
+	ASSERT_TRUE(error_is_reported(o));
 }
 
 /* ------------------------------------------------------------------ races -- */

@@ -19,7 +19,7 @@ static_assert(sizeof(struct iommu_viommu_tegra241_cmdqv) == 16, "viommu");
 static_assert(sizeof(struct iommu_hw_info_tegra241_cmdqv) == 8, "hw_info");
 static_assert(sizeof(struct iommu_vevent_tegra241_cmdqv) == 16, "vevent");
 static_assert(sizeof(struct iommu_hw_queue_alloc) == 40, "hw_queue");
-static_assert(IOMMU_HW_QUEUE_ALLOC == _IO(0x3b, 0x94), "HW_QUEUE_ALLOC");
+static_assert(_IOC_NR(IOMMU_HW_QUEUE_ALLOC) == 0x94, "HW_QUEUE_ALLOC");
 static_assert(IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV == 2, "VIOMMU_TYPE");
 static_assert(IOMMU_VEVENTQ_TYPE_TEGRA241_CMDQV == 2, "VEVENTQ_TYPE");
 static_assert(IOMMU_HW_QUEUE_TYPE_TEGRA241_CMDQV == 1, "HW_QUEUE_TYPE");
@@ -363,7 +363,7 @@ bool block_has_guest(const __le32 *block, unsigned int v)
 }
 
 /* Its output without the line end; false if it failed */
-static bool knob(const char *name, const char *value, char *out, size_t size)
+static bool model_ask(const char *name, const char *value, char *out, size_t size)
 {
 	char cmd[256], rest[256];
 	bool got;
@@ -385,7 +385,7 @@ static bool knob(const char *name, const char *value, char *out, size_t size)
 
 bool model_get(const char *name, char *value, size_t size)
 {
-	return knob(name, "", value, size);
+	return model_ask(name, "", value, size);
 }
 
 bool model_set(const char *name, const char *value)
@@ -393,7 +393,7 @@ bool model_set(const char *name, const char *value)
 	char out[256], quoted[128];
 
 	snprintf(quoted, sizeof(quoted), "'%s'", value);
-	return knob(name, quoted, out, sizeof(out));
+	return model_ask(name, quoted, out, sizeof(out));
 }
 
 unsigned long long model_count(const char *name)

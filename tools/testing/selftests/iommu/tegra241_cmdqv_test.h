@@ -206,7 +206,7 @@ static bool refused(struct owner *o,
 	if (!rc)
 		rc = vcmdq_cmd(&o->q, cmd_tlbi_nh_va(ASID + 1, VA2));
 	if (rc)
-		fprintf(stderr, "# after the acknowledgement: %d\n", rc);
+		fprintf(stderr, "# after the acknowledgment: %d\n", rc);
 	return !rc;
 }
 
