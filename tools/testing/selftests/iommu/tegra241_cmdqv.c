@@ -463,6 +463,24 @@ TEST_F(vintf, vdevice_alloc_errors)
 	}
 }
 
+/* A device has one vDEVICE, whatever the type of the vIOMMU. */
+TEST_F(vintf, vdevice_of_another_viommu)
+{
+	const __u32 dev_id = self->o.guest.edu.dev_id;
+	const __u32 plain = viommu_alloc(&self->vm, dev_id);
+	__u32 id, second;
+
+	id = vdevice_alloc(&self->vm, plain, dev_id, 1);
+	EXPECT_EQ(-EEXIST, __vdevice_alloc(&self->vm, self->o.vintf.viommu,
+					   dev_id, 2, &second));
+	iommu_destroy(&self->vm, id);
+	id = vdevice_alloc(&self->vm, self->o.vintf.viommu, dev_id, 2);
+	EXPECT_EQ(-EEXIST, __vdevice_alloc(&self->vm, plain, dev_id, 1,
+					   &second));
+	iommu_destroy(&self->vm, id);
+	iommu_destroy(&self->vm, plain);
+}
+
 /* As many vDEVICEs as the VINTF has pairs, and not one more. */
 TEST_F(vintf, vdevices_up_to_the_pairs)
 {
@@ -613,19 +631,33 @@ TEST_F(vintf, hw_queue_lengths_in_a_page)
 	}
 }
 
-/* 2 MiB at DIMM that are contiguous, if the kernel has them */
+/* How many huge pages the kernel keeps: returns what it was. */
+static int huge_pages(int num)
+{
+	FILE *f = fopen("/proc/sys/vm/nr_hugepages", "r+");
+	int old = 0;
+
+	if (!f)
+		return 0;
+	if (fscanf(f, "%d", &old) != 1)
+		old = 0;
+	rewind(f);
+	fprintf(f, "%d", num);
+	fclose(f);
+	return old;
+}
+
+#define HUGE_PAGE	(1UL << 21)
+
+/* Memory that is contiguous, if the kernel has it */
 static void *huge_page(void)
 {
-	FILE *f = fopen("/proc/sys/vm/nr_hugepages", "w");
-	void *p;
+	int old = huge_pages(4);
+	void *p = mmap(NULL, HUGE_PAGE, PROT_READ | PROT_WRITE,
+		       MAP_ANONYMOUS | MAP_SHARED | MAP_HUGETLB | MAP_POPULATE,
+		       -1, 0);
 
-	if (f) {
-		fputs("4", f);
-		fclose(f);
-	}
-	p = mmap(NULL, 1 << 21, PROT_READ | PROT_WRITE,
-		 MAP_ANONYMOUS | MAP_SHARED | MAP_HUGETLB | MAP_POPULATE, -1,
-		 0);
+	huge_pages(old);
 	return p == MAP_FAILED ? NULL : p;
 }
 
@@ -637,7 +669,7 @@ TEST_F(vintf, hw_queue_lengths_in_a_huge_page)
 
 	if (!mem)
 		SKIP(return, "no huge page");
-	vm_map(&self->vm, DIMM, mem, 1 << 21);
+	vm_map(&self->vm, DIMM, mem, HUGE_PAGE);
 	for (n = VCMDQ_LOG2SIZE; n <= 17; n += 3) {
 		vcmdq_alloc_at(&q, &self->o.vintf, 0, DIMM, mem, n);
 		vcmdq_start(&q);
@@ -649,8 +681,8 @@ TEST_F(vintf, hw_queue_lengths_in_a_huge_page)
 		EXPECT_EQ(0, vcmdq_cmd(&q, cmd_tlbi_nh_asid(ASID)));
 		vcmdq_free(&q);
 	}
-	vm_unmap(&self->vm, DIMM, 1 << 21);
-	munmap(mem, 1 << 21);
+	vm_unmap(&self->vm, DIMM, HUGE_PAGE);
+	munmap(mem, HUGE_PAGE);
 }
 
 /* What counts is that the memory is contiguous. */
@@ -682,7 +714,7 @@ TEST_F(vintf, hw_queue_across_two_mappings)
 	EXPECT_EQ(-EFAULT, __vcmdq_alloc(&self->o.vintf, 0, DIMM,
 					 2 * GUEST_PAGE, &id));
 	vm_unmap(&self->vm, DIMM, 2 * GUEST_PAGE);
-	munmap(mem, 1 << 21);
+	munmap(mem, HUGE_PAGE);
 }
 
 TEST_F(vintf, hw_queue_order)
@@ -725,6 +757,12 @@ TEST_F(vintf, hw_queue_memory_is_busy)
 	void *mem = mmap(NULL, 4 * GUEST_PAGE, PROT_READ | PROT_WRITE,
 			 MAP_ANONYMOUS | MAP_SHARED, -1, 0);
 	struct vcmdq q;
+	struct iommu_ioas_unmap unmap = {
+		.size = sizeof(unmap),
+		.ioas_id = self->vm.ioas,
+		.iova = DIMM,
+		.length = 4 * GUEST_PAGE,
+	};
 	int i;
 
 	ASSERT_NE(MAP_FAILED, mem);
@@ -736,7 +774,9 @@ TEST_F(vintf, hw_queue_memory_is_busy)
 	vcmdq_start(&q);
 	EXPECT_EQ(-EBUSY, __vm_unmap(&self->vm, DIMM + 2 * GUEST_PAGE,
 				     GUEST_PAGE));
-	EXPECT_EQ(-EBUSY, __vm_unmap(&self->vm, DIMM, 4 * GUEST_PAGE));
+	EXPECT_EQ(-1, ioctl(self->vm.iommufd, IOMMU_IOAS_UNMAP, &unmap));
+	EXPECT_EQ(EBUSY, errno);
+	EXPECT_EQ(4 * GUEST_PAGE, unmap.length);
 	EXPECT_EQ(0, __vm_unmap(&self->vm, DIMM + 3 * GUEST_PAGE, GUEST_PAGE));
 	for (i = 0; i < 100; i++)
 		EXPECT_EQ(0, vcmdq_cmd(&q, cmd_tlbi_nh_asid(ASID)));
@@ -965,6 +1005,24 @@ TEST_F(one_guest, nested_domains)
 	iommu_destroy(&self->vm, bypass);
 	iommu_destroy(&self->vm, abort);
 	iommu_destroy(&self->vm, invalid);
+}
+
+/* The vDEVICE goes with its device. The queue and the vIOMMU stay. */
+TEST_F(one_guest, device_is_closed_first)
+{
+	struct owner *o = &self->o;
+
+	edu_close(&o->guest.edu);
+	EXPECT_EQ(-ENOENT, __iommu_destroy(&self->vm, o->guest.vdevice));
+	EXPECT_TRUE(refused(o, cmd_atc_inv(VSID20)));
+	EXPECT_EQ(-EIO, __viommu_cmd(&self->vm, o->vintf.viommu,
+				     cmd_cfgi_cd(VSID20)));
+	EXPECT_EQ(0, vcmdq_cmd(&o->q, cmd_tlbi_nh_asid(ASID)));
+
+	edu_open(&o->guest.edu, &self->vm, alone(0));
+	iommu_destroy(&self->vm, o->guest.nested);
+	guest_start(&o->guest, VSID20);
+	EXPECT_EQ(0, vcmdq_cmd(&o->q, cmd_tlbi_nh_asid(ASID)));
 }
 
 /* The faults of a device carry the vSID, and come in the other vEVENTQ. */
