@@ -27,7 +27,7 @@
 #define PAIRS(param)	(1U << ((param) >> 12 & 0xf))
 #define ALLOC_VINTF(a)	((a) >> 15 & 0x3f)
 
-/* ------------------------------------------------------- without a VINTF -- */
+/* --------------------------------------------------------- without a VINTF -- */
 
 FIXTURE(device)
 {
@@ -265,7 +265,7 @@ TEST_F(device, smmuv3_viommu_has_no_queues)
 	iommu_destroy(&self->vm, plain.viommu);
 }
 
-/* ------------------------------------------- a VINTF, and no queue in it -- */
+/* --------------------------------------------- a VINTF, and no queue in it -- */
 
 FIXTURE(vintf)
 {
@@ -441,10 +441,10 @@ TEST_F(vintf, vdevice_alloc_errors)
 		BAD(iommu_vdevice_alloc, viommu_id, self->vm.s2, -ENOENT),
 		BAD(iommu_vdevice_alloc, dev_id, NO_SUCH_ID, -ENOENT),
 		BAD(iommu_vdevice_alloc, dev_id, self->vm.ioas, -ENOENT),
-		BAD(iommu_vdevice_alloc, virt_id, 1ULL << VSID_BITS, -EINVAL),
-		BAD(iommu_vdevice_alloc, virt_id, 0xffffffff, -EINVAL),
-		BAD(iommu_vdevice_alloc, virt_id, 1ULL << 32, -EINVAL),
-		BAD(iommu_vdevice_alloc, virt_id, ~0ULL, -EINVAL),
+		BAD64(iommu_vdevice_alloc, virt_id, 1ULL << VSID_BITS, -EINVAL),
+		BAD64(iommu_vdevice_alloc, virt_id, 0xffffffff, -EINVAL),
+		BAD64(iommu_vdevice_alloc, virt_id, 1ULL << 32, -EINVAL),
+		BAD64(iommu_vdevice_alloc, virt_id, ~0ULL, -EINVAL),
 	};
 	const __u64 fine[] = { 0, 1, VSID20, (1 << VSID_BITS) - 1 };
 	__u32 id, again;
@@ -549,7 +549,7 @@ TEST_F(vintf, veventq_alloc_errors)
 	veventq_free(&self->vm, &faults);
 }
 
-/* ---- HW queues ---- */
+/* --------------------------------------------------------------- HW queues -- */
 
 static struct iommu_hw_queue_alloc hw_queue_good(struct vintf *v, __u64 gpa)
 {
@@ -577,27 +577,27 @@ TEST_F(vintf, hw_queue_alloc_errors)
 		BAD(iommu_hw_queue_alloc, viommu_id, self->vm.s2, -ENOENT),
 		BAD(iommu_hw_queue_alloc, index, max_queues(), -EINVAL),
 		BAD(iommu_hw_queue_alloc, index, ~0U, -EINVAL),
-		BAD(iommu_hw_queue_alloc, length, 0, -EINVAL),
-		BAD(iommu_hw_queue_alloc, length, 1, -EINVAL),
-		BAD(iommu_hw_queue_alloc, length, 16, -EINVAL),
-		BAD(iommu_hw_queue_alloc, length, 33, -EINVAL),
-		BAD(iommu_hw_queue_alloc, length, 48, -EINVAL),
-		BAD(iommu_hw_queue_alloc, length, 4095, -EINVAL),
-		BAD(iommu_hw_queue_alloc, length, ~0ULL, -EOVERFLOW),
-		BAD(iommu_hw_queue_alloc, nesting_parent_iova, -32ULL,
-		    -EOVERFLOW),
-		BAD(iommu_hw_queue_alloc, nesting_parent_iova, DIMM, -ENOENT),
-		BAD(iommu_hw_queue_alloc, nesting_parent_iova, 0, -ENOENT),
+		BAD64(iommu_hw_queue_alloc, length, 0, -EINVAL),
+		BAD64(iommu_hw_queue_alloc, length, 1, -EINVAL),
+		BAD64(iommu_hw_queue_alloc, length, 16, -EINVAL),
+		BAD64(iommu_hw_queue_alloc, length, 33, -EINVAL),
+		BAD64(iommu_hw_queue_alloc, length, 48, -EINVAL),
+		BAD64(iommu_hw_queue_alloc, length, 4095, -EINVAL),
+		BAD64(iommu_hw_queue_alloc, length, ~0ULL, -EOVERFLOW),
+		BAD64(iommu_hw_queue_alloc, nesting_parent_iova, -32ULL,
+		      -EOVERFLOW),
+		BAD64(iommu_hw_queue_alloc, nesting_parent_iova, DIMM, -ENOENT),
+		BAD64(iommu_hw_queue_alloc, nesting_parent_iova, 0, -ENOENT),
 	};
 	/* A length that fits, at an address that is not a multiple of it */
 	struct iommu_hw_queue_alloc small = good;
 	const struct bad_field base[] = {
-		BAD(iommu_hw_queue_alloc, nesting_parent_iova, gpa + 16,
-		    -EINVAL),
-		BAD(iommu_hw_queue_alloc, nesting_parent_iova, gpa + 32,
-		    -EINVAL),
-		BAD(iommu_hw_queue_alloc, nesting_parent_iova, gpa + 1,
-		    -EINVAL),
+		BAD64(iommu_hw_queue_alloc, nesting_parent_iova, gpa + 16,
+		      -EINVAL),
+		BAD64(iommu_hw_queue_alloc, nesting_parent_iova, gpa + 32,
+		      -EINVAL),
+		BAD64(iommu_hw_queue_alloc, nesting_parent_iova, gpa + 1,
+		      -EINVAL),
 	};
 
 	EXPECT_BAD(&self->vm, IOMMU_HW_QUEUE_ALLOC, good, bad);
@@ -647,7 +647,7 @@ static int huge_pages(int num)
 	return old;
 }
 
-#define HUGE_PAGE	(1UL << 21)
+#define HUGE_PAGE	0x200000UL
 
 /* Memory that is contiguous, if the kernel has it */
 static void *huge_page(void)
@@ -893,7 +893,7 @@ TEST_F(one_guest, every_queue_invalidates)
 		vcmdq_free(&q[i]);
 }
 
-/* ---- The other way: by the VMM ---- */
+/* ----------------------------------------------- The other way: by the VMM -- */
 
 /* The SMMU has no entry of this guest any more. */
 static void forget(struct guest *guest)
@@ -946,7 +946,7 @@ TEST_F(one_guest, vmm_invalidate_errors)
 		BAD(iommu_hwpt_invalidate, __reserved, 1, -EOPNOTSUPP),
 		BAD(iommu_hwpt_invalidate, entry_len, 0, -EINVAL),
 		BAD(iommu_hwpt_invalidate, entry_len, 8, -EINVAL),
-		BAD(iommu_hwpt_invalidate, data_uptr, 0, -EINVAL),
+		BAD64(iommu_hwpt_invalidate, data_uptr, 0, -EINVAL),
 		BAD(iommu_hwpt_invalidate, entry_num, (1 << 19) + 1, -EINVAL),
 		/* A nested domain of this driver has no invalidation. */
 		BAD(iommu_hwpt_invalidate, hwpt_id, o->guest.nested,
@@ -1050,7 +1050,7 @@ TEST_F(one_guest, faults_carry_the_vsid)
 	veventq_free(&self->vm, &faults);
 }
 
-/* --------------------------------------------- commands that are not allowed -- */
+/* ------------------------------------------- commands that are not allowed -- */
 
 static bool executed_for_guests(__u8 opcode)
 {
@@ -1251,7 +1251,7 @@ TEST_F(one_guest, event_is_read_whole)
 	EXPECT_EQ(0, vcmdq_wait(&o->q));
 }
 
-/* ---- StreamIDs ---- */
+/* --------------------------------------------------------------- StreamIDs -- */
 
 TEST_F(one_guest, atc_inv_without_vdevice_is_refused)
 {
@@ -1352,7 +1352,7 @@ TEST_F(one_guest, atc_inv_reaches_the_device)
 	EXPECT_EQ(before + 5, atc_invs_of(sid));
 }
 
-/* ---- CMD_SYNC ---- */
+/* ---------------------------------------------------------------- CMD_SYNC -- */
 
 /* No CMD_SYNC writes to memory, whatever address and completion it names. */
 TEST_F(one_guest, sync_writes_nothing)
@@ -1388,7 +1388,7 @@ TEST_F(one_guest, sync_writes_nothing)
 	EXPECT_EQ(0x5a5a5a5a, __atomic_load_n(there, __ATOMIC_RELAXED));
 }
 
-/* ---- ATC_INVs that time out ---- */
+/* -------------------------------------------------- ATC_INVs that time out -- */
 
 FIXTURE(timeout)
 {
@@ -1473,7 +1473,7 @@ TEST_F(timeout, does_not_reach_the_next_owner)
 	owner_start(o, VSID20);
 }
 
-/* -------------------------------------------------- a TLBI of each kind -- */
+/* ----------------------------------------------------- a TLBI of each kind -- */
 
 /* Two guests on one nest parent or in VMs of their own: same ASID, vSID and VA */
 FIXTURE(two_guests)
@@ -1943,7 +1943,7 @@ TEST_F(vintf, thousand_queues_and_vdevices)
 	EXPECT_CLEAN_BLOCK();
 }
 
-/* ------------------------------------------------ the end while guests work -- */
+/* ----------------------------------------------- the end while guests work -- */
 
 /* A CPU of the guest that does not stop writing to its registers */
 struct hammer {
@@ -2195,7 +2195,7 @@ TEST_F(device, vmm_is_killed)
 	vm_free(&vm);
 }
 
-/* ---- The queue's memory ---- */
+/* ------------------------------------------------------ The queue's memory -- */
 
 /* The VMM loses the memory: the hardware still reads what was there. */
 TEST_F(vintf, queue_keeps_its_memory)
@@ -2295,7 +2295,7 @@ TEST_F(one_guest, commands_change_under_the_hardware)
 	ASSERT_TRUE(error_is_reported(o));
 }
 
-/* ------------------------------------------------------------------ races -- */
+/* ------------------------------------------------------------------- races -- */
 
 /* What two threads have met, and a loop for one of them beside the test */
 enum met { MET_FINE, MET_REFUSED, MET_GONE, MET_BUSY, MET_EVENT, MET_KINDS };
@@ -2532,7 +2532,7 @@ TEST_F(one_guest, atc_inv_against_vdevice)
 	edu_attach(&guest->edu, guest->nested);
 }
 
-/* ---- Everybody at once ---- */
+/* ------------------------------------------------------- Everybody at once -- */
 
 /* The host and the VMM: stage 2 changes, and invalidations by ioctl */
 static void *race_host(void *arg)

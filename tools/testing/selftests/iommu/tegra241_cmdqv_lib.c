@@ -41,7 +41,7 @@ static void must(int rc, const char *what)
 		die("%s: %s", what, strerror(-rc));
 }
 
-/* ---------------------------------------------------------------- vIOMMU -- */
+/* ------------------------------------------------------------------ vIOMMU -- */
 
 int __viommu_alloc_data(struct vm *vm, __u32 dev_id, __u32 hwpt_id, __u32 type,
 			void *data, __u32 len, __u32 *viommu_id)
@@ -108,7 +108,7 @@ void vintf_free(struct vintf *vintf)
 	iommu_destroy(vintf->vm, vintf->viommu);
 }
 
-/* --------------------------------------------------------------- queues -- */
+/* ------------------------------------------------------------------ queues -- */
 
 int __vcmdq_alloc(struct vintf *vintf, unsigned int index, __u64 gpa,
 		  __u64 length, __u32 *id)
@@ -290,7 +290,7 @@ struct iommu_viommu_arm_smmuv3_invalidate cmd_atc_inv(__u32 vsid)
 	return cmd_raw(CMD_ATC_INV | (__u64)vsid << 32, 52);
 }
 
-/* --------------------------------------------------------------- errors -- */
+/* ------------------------------------------------------------------ errors -- */
 
 int __errorq_alloc(struct vintf *vintf, __u32 depth, struct veventq *q)
 {
@@ -318,7 +318,7 @@ bool errorq_read(struct veventq *q, struct vcmdq_event *event, int ms)
 	return true;
 }
 
-/* ------------------------------------------------------- the block itself -- */
+/* -------------------------------------------------------- the block itself -- */
 
 /* The kernel names its memory after the ACPI device. */
 static __u64 block_base(void)
@@ -363,7 +363,8 @@ bool block_has_guest(const __le32 *block, unsigned int v)
 }
 
 /* Its output without the line end; false if it failed */
-static bool model_ask(const char *name, const char *value, char *out, size_t size)
+static bool model_ask(const char *name, const char *value, char *out,
+		      size_t size)
 {
 	char cmd[256], rest[256];
 	bool got;

@@ -20,7 +20,7 @@
 /* A queue of one page, the largest that is contiguous in any memory */
 #define VCMDQ_LOG2SIZE	8
 
-/* ---------------------------------------------------------------- vIOMMU -- */
+/* ------------------------------------------------------------------ vIOMMU -- */
 
 /* A vIOMMU of type TEGRA241_CMDQV and page 0 of its VINTF */
 struct vintf {
@@ -41,7 +41,7 @@ void vintf_unmap(struct vintf *vintf);
 void vintf_alloc(struct vintf *vintf, struct vm *vm, __u32 dev_id);
 void vintf_free(struct vintf *vintf);
 
-/* --------------------------------------------------------------- queues -- */
+/* ------------------------------------------------------------------ queues -- */
 
 struct vcmdq {
 	struct vintf *vintf;
@@ -118,13 +118,13 @@ struct iommu_viommu_arm_smmuv3_invalidate cmd_sync(void);
 struct iommu_viommu_arm_smmuv3_invalidate cmd_atc_inv(__u32 vsid);
 
 /* IHI0070 section 4.7.3: how CMD_SYNC says that it is complete */
-#define CMD_SYNC_0_CS_IRQ	(1ULL << 12)
+#define CMD_SYNC_0_CS_IRQ	_BITULL(12)
 #define CMD_SYNC_0_CS_SEV	(2ULL << 12)
 #define CMD_SYNC_0_MSH_ISH	(3ULL << 22)
 #define CMD_SYNC_0_MSIATTR_WB	(0xfULL << 24)
 #define CMD_SYNC_0_MSIDATA(x)	((__u64)(x) << 32)
 
-/* --------------------------------------------------------------- errors -- */
+/* ------------------------------------------------------------------ errors -- */
 
 /* What read() of a vEVENTQ of type TEGRA241_CMDQV gives */
 struct vcmdq_event {
@@ -137,7 +137,7 @@ void errorq_alloc(struct vintf *vintf, __u32 depth, struct veventq *q);
 /* The next event within @ms. False: there is none. */
 bool errorq_read(struct veventq *q, struct vcmdq_event *event, int ms);
 
-/* ------------------------------------------------------- the block itself -- */
+/* -------------------------------------------------------- the block itself -- */
 
 /*
  * The registers that belong to the host, by /dev/mem: for what no other

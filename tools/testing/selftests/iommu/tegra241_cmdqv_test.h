@@ -15,7 +15,7 @@
 #define NO_SUCH_ID	0x7fffffffU
 #define VSID20		0xffff8	/* as wide as a VINTF can match */
 
-/* ---------------------------------------------------------------- machine -- */
+/* ----------------------------------------------------------------- machine -- */
 
 static const char *no_block;	/* why nothing can be had from the block */
 static const char *no_vintf;	/* why no VINTF can be had */
@@ -91,7 +91,7 @@ static __u64 physical_address(const void *p)
 	return (entry & ((1ULL << 55) - 1)) * page + va % page;
 }
 
-/* ----------------------------------------------------------------- guests -- */
+/* ------------------------------------------------------------------ guests -- */
 
 /* A guest that owns a device and a VINTF with one queue, number 0 */
 struct owner {
@@ -210,7 +210,7 @@ static bool refused(struct owner *o,
 	return !rc;
 }
 
-/* ------------------------------------------------------------- bad input -- */
+/* --------------------------------------------------------------- bad input -- */
 
 /* A field of an ioctl's structure, what it is set to, and what that gives */
 struct bad_field {
@@ -221,12 +221,19 @@ struct bad_field {
 	int err;
 };
 
-#define BAD(type, field, value, error)                               \
-	{                                                            \
-		.name = #field " = " #value,                         \
-		.off = offsetof(struct type, field),                 \
-		.len = sizeof(((struct type *)0)->field),            \
-		.val = (value), .err = (error),                      \
+#define BAD(type, field, value, error)                      \
+	{                                                   \
+		.name = #field " = " #value,                \
+		.off = offsetof(struct type, field),        \
+		.len = 4, .val = (value), .err = (error),   \
+	}
+
+/* The same for a field of 64 bits */
+#define BAD64(type, field, value, error)                    \
+	{                                                   \
+		.name = #field " = " #value,                \
+		.off = offsetof(struct type, field),        \
+		.len = 8, .val = (value), .err = (error),   \
 	}
 
 /* The ioctl with @good but for this field: 0 or a negative errno */
@@ -262,6 +269,6 @@ static bool bad_fields_fail(struct vm *vm, unsigned long request,
 
 #define EXPECT_BAD(vm, request, good, table)                             \
 	EXPECT_TRUE(bad_fields_fail(vm, request, &(good), sizeof(good),  \
-				    table, sizeof(table) / sizeof(*(table))))
+				    table, sizeof(table) / sizeof(struct bad_field)))
 
 #endif
