@@ -250,7 +250,8 @@ int vcmdq_wait(struct vcmdq *q)
 	__u64 end = now_ms() + WAIT_MS;
 
 	while (VCMDQ_RD(vcmdq_get(q, VCMDQ_CONS)) != q->prod) {
-		if (vcmdq_in_error(q))
+		if ((vcmdq_get(q, VCMDQ_GERROR) ^
+		     vcmdq_get(q, VCMDQ_GERRORN)) & VCMDQ_GERROR_CMD)
 			return VCMDQ_ERR(vcmdq_get(q, VCMDQ_CONS));
 		if (now_ms() > end)
 			return -ETIMEDOUT;

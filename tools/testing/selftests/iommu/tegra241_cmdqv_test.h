@@ -153,6 +153,20 @@ static bool error_arrives(struct owner *o, unsigned int index)
 	return false;
 }
 
+/* An event names queue @index, among others. Those before it do not matter. */
+static bool error_named(struct owner *o, unsigned int index)
+{
+	struct vcmdq_event event;
+
+	while (errorq_read(&o->errors, &event, SOON)) {
+		o->sequence = event.header.sequence + 1;
+		if (le64toh(event.record.lvcmdq_err_map[index / 64]) >>
+		    index % 64 & 1)
+			return true;
+	}
+	return false;
+}
+
 /* Read everything that is there. Return how many events. */
 static unsigned int errors_drain(struct owner *o)
 {
