@@ -2414,12 +2414,12 @@ static void *race_eager(void *arg)
 	return NULL;
 }
 
-static bool race_goes_on(struct race *r, enum met met, unsigned int n)
+static bool race_goes_on(struct race *r, enum met kind, unsigned int n)
 {
-	unsigned int end = r->met[met] + n;
+	unsigned int end = r->met[kind] + n;
 	int tries = SOON;
 
-	while ((int)(end - r->met[met]) > 0 && tries--)
+	while ((int)(end - r->met[kind]) > 0 && tries--)
 		usleep(1000);
 	return tries > 0;
 }

@@ -390,7 +390,7 @@ queues unknown-2 sync-cs-ok=on,alloc-steal=on,vmid-live=on,write-running=on,wide
 queues unknown-3 unmask-irq=on,ignore-cr0=on,atc-collect-error=on '' -f one_guest -f timeout
 queues slow status-delay=1000000,cmd-delay=20000 ''
 # The hardware hands a queue over with an old BASE and GERROR, which no driver can clear.
-queues sticky sticky=on '' -f one_guest
+queues sticky sticky=on '' -f one_guest -t queue_reads_its_own_memory_only
 
 # Where VMs get nothing, and where only the host goes without
 queues no-hyp-own no-hyp-own=on '[a-z_]*' -t without_block_types_are_refused
@@ -416,4 +416,6 @@ caught()
 
 caught no-vmid-stamp=on vmid_of_the_other_is_out_of_reach
 caught no-filter=on other_opcodes_stop_the_queue
+caught no-sid-swap=on atc_inv_without_vdevice_is_refused
+caught level-irq=on errors_come_to_their_guest_only
 caught no-irq=on other_opcodes_stop_the_queue
