@@ -2405,10 +2405,14 @@ static void *race_eager(void *arg)
 		vintf_set(v, 0, VCMDQ_CONFIG, VCMDQ_EN);
 		acked = vintf_get(v, 0, VCMDQ_GERRORN);
 		active = vintf_get(v, 0, VCMDQ_GERROR) ^ acked;
-		if (active & VCMDQ_GERROR_CMD)
+		if (active & VCMDQ_GERROR_CMD) {
 			r->met[MET_REFUSED]++;
-		else if (active)
+		} else if (active) {
+			/* Too early: it had no base. Only an edge of EN helps. */
+			vintf_set(v, 0, VCMDQ_CONFIG, 0);
 			vintf_set(v, 0, VCMDQ_GERRORN, acked ^ active);
+			r->met[MET_BUSY]++;
+		}
 		r->met[MET_FINE]++;
 	}
 	return NULL;
@@ -2447,7 +2451,11 @@ TEST_F(vintf, queue_reads_its_own_memory_only)
 		fill_with_syncs(&q);
 		vcmdq_alloc(&q, v, 0, new);
 		q.prod = 100;
-		ASSERT_EQ(0, vcmdq_wait(&q)) TH_LOG("round %u", i);
+		ASSERT_EQ(0, vcmdq_wait(&q))
+			TH_LOG("round %u, status %#x, GERROR %#x, GERRORN %#x",
+			       i, vcmdq_get(&q, VCMDQ_STATUS),
+			       vcmdq_get(&q, VCMDQ_GERROR),
+			       vcmdq_get(&q, VCMDQ_GERRORN));
 		ASSERT_EQ(errors, r.met[MET_REFUSED]) TH_LOG("round %u", i);
 		vcmdq_free(&q);
 	}
