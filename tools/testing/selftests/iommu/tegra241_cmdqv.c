@@ -2401,6 +2401,9 @@ static void *race_eager(void *arg)
 	__u32 acked, active;
 
 	while (!r->stop) {
+		/* EN that came before the base has had no effect. */
+		if (!vintf_get(v, 0, VCMDQ_STATUS))
+			vintf_set(v, 0, VCMDQ_CONFIG, 0);
 		vintf_set(v, 0, VCMDQ_PROD, 100);
 		vintf_set(v, 0, VCMDQ_CONFIG, VCMDQ_EN);
 		acked = vintf_get(v, 0, VCMDQ_GERRORN);
@@ -2408,8 +2411,6 @@ static void *race_eager(void *arg)
 		if (active & VCMDQ_GERROR_CMD) {
 			r->met[MET_REFUSED]++;
 		} else if (active) {
-			/* Too early: it had no base. Only an edge of EN helps. */
-			vintf_set(v, 0, VCMDQ_CONFIG, 0);
 			vintf_set(v, 0, VCMDQ_GERRORN, acked ^ active);
 			r->met[MET_BUSY]++;
 		}
