@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# limit: 4200
+# limit: 1500
 # qemu
 # long
 # The host on an SMMU that has Tegra241 CMDQV, a model of it: its commands go through the
@@ -354,68 +354,3 @@ MACHINE_SMP=4 nested cmdqv-events \
 t -t 600 smmuv3_events smmuv3_events
 t -t 150 smmuv3_vmm smmuv3_vmm
 END
-
-# ---- A VM's own queues ----
-
-# queues NAME KNOBS CANNOT [arguments of the test]: the kselftest of VINTFs and their
-# queues. CANNOT is a regex of the tests that this block has nothing for, and options
-# holds more of boot's.
-options=()
-queues()
-{
-	local name=$1 knobs=$2 cannot=$3
-
-	shift 3
-	echo "t -t 800 tegra241_cmdqv tegra241_cmdqv $*" > "$scratch/run"
-	MACHINE_SMP=4 vm --timeout 850 --cmdqv="${knobs:-on}" --leaks --run "$scratch/run" \
-		"${options[@]}" "cmdqv-vm-$name" -- \
-		-device "$edu,addr=4.0" -device "$edu,addr=5.0" |
-		{ grep -vE "^skip - .*\.(${cannot:-without_block_types_are_refused}) " || true; } |
-		sed 's/^skip - /not ok - skipped: /'
-}
-anywhere=without_block_types_are_refused
-
-# Few VINTFs, so that they run out; one queue and one StreamID for each; none for VMs.
-queues 64x2 '' ''
-queues 4x32 log2-vintfs=2 ''
-queues 64x1 log2-vcmdqs=6 "$anywhere|neighbour_goes_on.*|errors_of_two_queues_overlap"
-queues 1-sid log2-sids=0 '' -f vintf
-queues 1x128 log2-vintfs=0 '[a-z_]*'
-
-# What is not known of the hardware, the other way round
-queues unknown-1 forbidden-code=1,cons-err-keep=on,gerrorn-irq=off,sid-match-last=on '' \
-	-f vintf -f one_guest -f two_guests
-queues unknown-2 sync-cs-ok=on,alloc-steal=on,vmid-live=on,write-running=on,wide-access=on '' \
-	-f vintf -f one_guest
-queues unknown-3 unmask-irq=on,ignore-cr0=on,atc-collect-error=on '' -f one_guest -f timeout
-queues slow status-delay=1000000,cmd-delay=20000 ''
-# The hardware hands a queue over with an old BASE and GERROR, which no driver can clear.
-queues sticky sticky=on '' -f one_guest -t queue_reads_its_own_memory_only
-
-# Where VMs get nothing, and where only the host goes without
-queues no-hyp-own no-hyp-own=on '[a-z_]*' -t without_block_types_are_refused
-options=(--append arm_smmu_v3.disable_cmdqv=1)
-queues disabled '' '[a-z_]*' -t without_block_types_are_refused
-options=(--append arm_smmu_v3.bypass_vcmdq=1)
-queues bypassed '' '' -f device -t other_opcodes_stop_the_queue
-options=()
-
-# caught FAULT TEST: with this fault in the hardware, the test fails
-caught()
-{
-	echo "t -t 200 tegra241_cmdqv tegra241_cmdqv -t $2" > "$scratch/run"
-	vm --timeout 250 --cmdqv="$1" --run "$scratch/run" "cmdqv-vm-${1%%=*}" -- \
-		-device "$edu,addr=4.0" -device "$edu,addr=5.0" > "$scratch/caught"
-	if grep -q "^not ok - .*tegra241_cmdqv: .*\.$2" "$scratch/caught"; then
-		ok "cmdqv-vm-${1%%=*}: $2 fails"
-	else
-		not_ok "cmdqv-vm-${1%%=*}: $2 does not see it"
-		sed 's/^/# /' "$scratch/caught"
-	fi
-}
-
-caught no-vmid-stamp=on vmid_of_the_other_is_out_of_reach
-caught no-filter=on other_opcodes_stop_the_queue
-caught no-sid-swap=on atc_inv_without_vdevice_is_refused
-caught level-irq=on errors_come_to_their_guest_only
-caught no-irq=on other_opcodes_stop_the_queue
