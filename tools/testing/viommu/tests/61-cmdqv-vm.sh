@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # limit: 3600
 # qemu
-# long
 # VMs with queues of their own on a model of Tegra241 CMDQV: what a guest's commands do,
 # what they cannot do, and how all of it ends; with LONG=1 on blocks of other sizes, that
 # answer otherwise where nothing is known of the hardware, and that have a fault which the
