@@ -2398,16 +2398,20 @@ static void *race_eager(void *arg)
 {
 	struct race *r = arg;
 	struct vintf *v = &r->o->vintf;
-	__u32 acked, active;
+	__u32 acked, active, off = 0;
 
 	while (!r->stop) {
-		/* EN that came before the base has had no effect. */
-		if (!vintf_get(v, 0, VCMDQ_STATUS))
+		/* If it stays off, EN came before the base and had no effect. */
+		off = vintf_get(v, 0, VCMDQ_STATUS) ? 0 : off + 1;
+		if (off % 1000 == 999)
 			vintf_set(v, 0, VCMDQ_CONFIG, 0);
 		vintf_set(v, 0, VCMDQ_PROD, 100);
 		vintf_set(v, 0, VCMDQ_CONFIG, VCMDQ_EN);
 		acked = vintf_get(v, 0, VCMDQ_GERRORN);
 		active = vintf_get(v, 0, VCMDQ_GERROR) ^ acked;
+		/* The two were read before and after the queue came. */
+		if (vintf_get(v, 0, VCMDQ_GERRORN) != acked)
+			continue;
 		if (active & VCMDQ_GERROR_CMD) {
 			r->met[MET_REFUSED]++;
 		} else if (active) {
