@@ -2332,7 +2332,8 @@ static void *race_mmap(void *arg)
 
 	while (!r->stop) {
 		v = *shared;
-		if (!v.vm)
+		/* The other thread is just writing it. */
+		if (!v.vm || !v.offset || v.length != VINTF_PAGE)
 			continue;
 		rc = __vintf_map(&v);
 		if (rc == -ENXIO) {
