@@ -19,6 +19,7 @@
 
 static const char *no_block;	/* why nothing can be had from the block */
 static const char *no_vintf;	/* why no VINTF can be had */
+static const char *no_pair;	/* why a vDEVICE has no pair of StreamIDs */
 static struct iommu_hw_info_tegra241_cmdqv hw;
 
 static int hw_info(struct vm *vm, __u32 dev_id, __u32 type,
@@ -26,9 +27,14 @@ static int hw_info(struct vm *vm, __u32 dev_id, __u32 type,
 {
 	__u32 len = sizeof(*info);
 	__u64 caps;
+	int rc;
 
-	return __hw_info(vm, dev_id, IOMMU_HW_INFO_FLAG_INPUT_TYPE, &type, info,
-			 &len, &caps);
+	rc = __hw_info(vm, dev_id, IOMMU_HW_INFO_FLAG_INPUT_TYPE, &type, info,
+		       &len, &caps);
+	if (!rc)
+		no_pair = caps & IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED ?
+			  "the device cannot use ATS" : NULL;
+	return rc;
 }
 
 /* Runs after look_around(), which stands before it in this file. */
