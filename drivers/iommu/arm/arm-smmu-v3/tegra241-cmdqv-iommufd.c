@@ -28,8 +28,9 @@
  *   vSMMU that finds no other VINTF sees all of its queues stopped. So the hardware
  *   cannot read memory of another owner.
  * - A VINTF that does not turn off also keeps its VMID, which is not used again.
- * - Each wait for the hardware is bounded (ARM_SMMU_POLL_TIMEOUT_US), and so is the
- *   number of waits in a call. What user space can cause is logged at a limited rate.
+ * - Each wait for STATUS is bounded (ARM_SMMU_POLL_TIMEOUT_US), and so is the number
+ *   of waits in a call. A shutdown does not wait for the SMMU's own queue. What user
+ *   space can cause is logged at a limited rate.
  *
  * An ATC_INV that timed out without a CMD_SYNC behind it is reported at the next
  * CMD_SYNC, also if that is the next owner's. A CMD_SYNC on the SMMU's own queue
@@ -77,6 +78,9 @@
 
 /* Interrupts in 100 ms that are handled without a pause */
 #define GUEST_IRQS_MAX		100
+
+/* A shutdown waits so long for the VINTFs of guests, and for one more */
+#define GUESTS_DISABLE_TIMEOUT	(10 * HZ)
 
 struct tegra241_hw_queue {
 	struct iommufd_hw_queue core;
@@ -195,8 +199,23 @@ static int tegra241_switch(struct tegra241_cmdqv *cmdqv, u32 config, u32 status,
 static int tegra241_flush(struct tegra241_cmdqv *cmdqv)
 {
 	struct arm_smmu_device *smmu = &cmdqv->smmu;
+	int ret;
 
-	return arm_smmu_cmdq_issue_cmdlist(smmu, &smmu->cmdq, NULL, 0, true);
+	/*
+	 * Nobody gets a queue any more, and the SMMU's own queue may be full and dead, or
+	 * be off. The wait for room in a queue has no end.
+	 */
+	if (READ_ONCE(cmdqv->guests_down))
+		return 0;
+
+	ret = arm_smmu_cmdq_issue_cmdlist(smmu, &smmu->cmdq, NULL, 0, true);
+	/*
+	 * It may have met the timeout of any guest. The wait has interrupts off, so if
+	 * SMMU_GERROR is handled on this CPU, it is handled only now.
+	 */
+	if (ret)
+		ret = arm_smmu_cmdq_issue_cmdlist(smmu, &smmu->cmdq, NULL, 0, true);
+	return ret;
 }
 
 /*
@@ -485,8 +504,11 @@ static int tegra241_vintf_stop(struct tegra241_vsmmu *t, bool *clean)
 
 	/* Whatever was in the way of a queue, it may be gone now */
 	while (lidx--) {
-		if (!t->lvcmdqs[lidx].allocated)
+		if (!t->lvcmdqs[lidx].allocated) {
+			/* A start that failed half-way has freed it */
+			tegra241_release_memory(t, lidx);
 			continue;
+		}
 		if (tegra241_lvcmdq_take_back(t, lidx)) {
 			*clean = false;
 			break;
@@ -497,6 +519,15 @@ static int tegra241_vintf_stop(struct tegra241_vsmmu *t, bool *clean)
 	}
 	tegra241_vintf_clear_sids(t);
 	return ret;
+}
+
+/* The same without any wait: the block is turned off next */
+static void tegra241_vintf_drop(struct tegra241_vsmmu *t)
+{
+	guard(mutex)(&t->lock);
+	t->on = false;
+	tegra241_cmdqv_write(t->cmdqv, vintf_reg(t, TEGRA241_VINTF_CONFIG), 0);
+	tegra241_vintf_clear_sids(t);
 }
 
 /*
@@ -571,20 +602,31 @@ EXPORT_SYMBOL_IF_KUNIT(tegra241_cmdqv_guests_exit);
  * The guests keep their vSMMUs, whose queues do not run any more and cannot be
  * allocated again. No guest gets a VINTF after that.
  *
- * Context: Process context, may sleep. Takes a few seconds for each VINTF that does
- * not answer.
+ * Context: Process context, may sleep. If the hardware does not answer, it gives up
+ * after GUESTS_DISABLE_TIMEOUT and only writes to the VINTFs that are left.
  */
 void tegra241_cmdqv_guests_disable(struct tegra241_cmdqv *cmdqv)
 {
+	unsigned long end = jiffies + GUESTS_DISABLE_TIMEOUT;
 	unsigned int idx;
 	bool clean;
 
-	guard(mutex)(&cmdqv->guests_lock);
-	WRITE_ONCE(cmdqv->guests_down, true);
-	for (idx = 0; idx < cmdqv->num_vintfs; idx++)
-		if (cmdqv->guests[idx] &&
-		    tegra241_vintf_stop(cmdqv->guests[idx], &clean))
+	scoped_guard(mutex, &cmdqv->guests_lock)
+		WRITE_ONCE(cmdqv->guests_down, true);
+
+	for (idx = 0; idx < cmdqv->num_vintfs; idx++) {
+		struct tegra241_vsmmu *t;
+
+		/* An interrupt may wait for it: let go of it after each VINTF */
+		guard(mutex)(&cmdqv->guests_lock);
+		t = cmdqv->guests[idx];
+		if (!t)
+			continue;
+		if (time_after(jiffies, end))
+			tegra241_vintf_drop(t);
+		else if (tegra241_vintf_stop(t, &clean))
 			dev_err(cmdqv->dev, "VINTF%u: does not stop\n", idx);
+	}
 }
 EXPORT_SYMBOL_IF_KUNIT(tegra241_cmdqv_guests_disable);
 
@@ -879,6 +921,8 @@ static void tegra241_clear_sid_pair(struct tegra241_vsmmu *t, unsigned int s)
 			     0);
 	tegra241_cmdqv_write(t->cmdqv,
 			     vintf_reg(t, TEGRA241_VINTF_SID_REPLACE(s)), 0);
+	/* The device can be given to another VM next: be sure that it has arrived */
+	tegra241_cmdqv_read(t->cmdqv, vintf_reg(t, TEGRA241_VINTF_SID_MATCH(s)));
 }
 
 static int tegra241_vdevice_init(struct iommufd_vdevice *core)
@@ -996,12 +1040,13 @@ static void tegra241_vsmmu_destroy(struct iommufd_viommu *viommu)
  * A number for a VINTF. One that did not stop when its owner went is taken last, after
  * all others, and after it has stopped: with what was kept for its queues.
  */
-static int tegra241_vintf_get(struct tegra241_vsmmu *t)
+static int tegra241_vintf_get(struct tegra241_vsmmu *t, bool *stale)
 {
 	struct tegra241_cmdqv *cmdqv = t->cmdqv;
 	unsigned int i;
 	int idx;
 
+	*stale = false;
 	idx = ida_alloc_range(&cmdqv->vintf_ids, 1, cmdqv->num_vintfs - 1,
 			      GFP_KERNEL);
 	if (idx != -ENOSPC)
@@ -1021,6 +1066,7 @@ static int tegra241_vintf_get(struct tegra241_vsmmu *t)
 		kfree(t->lvcmdqs);
 		t->lvcmdqs = cmdqv->stale[idx];
 		cmdqv->stale[idx] = NULL;
+		*stale = true;
 		return idx;
 	}
 	return -ENOSPC;
@@ -1037,6 +1083,7 @@ static int tegra241_vsmmu_init(struct iommufd_viommu *viommu, struct device *dev
 	struct tegra241_cmdqv *cmdqv = to_cmdqv(master->smmu);
 	struct tegra241_vsmmu *t = to_tegra241(viommu);
 	phys_addr_t page0;
+	bool stale;
 	int ret;
 
 	if (!user_data || user_data->len != sizeof(data))
@@ -1058,7 +1105,7 @@ static int tegra241_vsmmu_init(struct iommufd_viommu *viommu, struct device *dev
 	if (ret)
 		goto err_free;
 
-	ret = tegra241_vintf_get(t);
+	ret = tegra241_vintf_get(t, &stale);
 	if (ret < 0)
 		goto err_vsmmu;
 	t->idx = ret;
@@ -1066,6 +1113,9 @@ static int tegra241_vsmmu_init(struct iommufd_viommu *viommu, struct device *dev
 	ret = tegra241_publish(t);
 	if (!ret)
 		ret = tegra241_vintf_start(t);
+	/* One that still does not stop is as good as none */
+	if (ret == -EIO && stale)
+		ret = -ENOSPC;
 	if (ret)
 		goto err_destroy;
 
