@@ -103,16 +103,15 @@ base_fixes()
 	' "${1:-$top/patches/series}"
 }
 
-# patch_name <subject>: the file name that it gives
+# patch_name <subject>: set $patch to the file name that it gives
 patch_name()
 {
-	local s=${1,,}
-
-	s=${s//[!a-z0-9_]/-}
-	while [[ $s == *--* ]]; do s=${s//--/-}; done
-	s=${s#-}
-	s=${s:0:60}
-	echo "${s%-}.patch"
+	patch=${1,,}
+	patch=${patch//[!a-z0-9_]/-}
+	while [[ $patch == *--* ]]; do patch=${patch//--/-}; done
+	patch=${patch#-}
+	patch=${patch:0:60}
+	patch=${patch%-}.patch
 }
 
 # small_index <commit> <index> <file>...: write these files, as the commit has
@@ -120,5 +119,6 @@ patch_name()
 # the index of all of Linux 200 ms.
 small_index()
 {
-	[ $# = 2 ] || kgit ls-tree -r "$1" -- "${@:3}" | GIT_INDEX_FILE=$2 kgit update-index --index-info
+	[ $# = 2 ] || git -C "$linux" ls-tree -r "$1" -- "${@:3}" |
+		GIT_INDEX_FILE=$2 git -C "$linux" update-index --index-info
 }

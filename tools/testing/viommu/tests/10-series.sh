@@ -102,27 +102,27 @@ echo 'int series_test_4;' >> "$copy/$new"
 refuses "tree does not run over edits" 'make refresh' run tree
 sed -i '$d' "$copy/$new"
 
-# --- fixups
-g commit -q -a --fixup=viommu
-check "refresh folds a fixup" run refresh
-check "the patch has it" grep -q '^+/\* loose \*/' "$copy/patches/iommufd-series-test.patch"
-check "no commit more by a fixup" [ "$(g rev-list --count base..viommu)" = "$n" ]
+# --- fixups, of the last patch and of an earlier one
+test=$(g rev-parse viommu)
+g commit -q -a --fixup="$test"
 printf '\n/* later */\n' >> "$src/drivers/iommu/iommufd/ioas.c"
 g commit -q -a -m 'iommufd: Later test'
 echo '/* early */' >> "$src/$old"
-g commit -q -a --fixup=viommu^
-check "refresh moves a fixup to its patch" run refresh
-check "which is the earlier one" grep -q '^+/\* early \*/' "$copy/patches/iommufd-series-test.patch"
+g commit -q -a --fixup="$test"
+check "refresh folds fixups" run refresh
+check "the patch has the first" grep -q '^+/\* loose \*/' "$copy/patches/iommufd-series-test.patch"
+check "and the one that comes after another patch" \
+	grep -q '^+/\* early \*/' "$copy/patches/iommufd-series-test.patch"
+check "that patch has its own edit only" \
+	[ "$(grep -c '^+/\*' "$copy/patches/iommufd-later-test.patch")" = 1 ]
+check "no commit more by a fixup" [ "$(g rev-list --count base..viommu)" = $((n + 1)) ]
+
+# --- amend!, of the last patch and of the last fix of the base
 g commit -q --allow-empty -m 'amend! iommufd: Later test
 
 iommufd: Reworded test
 
 Another message.'
-check "refresh takes an amend!" run refresh
-check "the file follows the subject" [ -f "$copy/patches/iommufd-reworded-test.patch" ]
-check "and the old name is gone" [ ! -e "$copy/patches/iommufd-later-test.patch" ]
-
-# --- fixes of the base
 fixes=$(base_fixes "$copy/patches/series" | wc -l)
 g commit -q --allow-empty -m "amend! $(g log --reverse --format=%s base..viommu | sed -n "${fixes}p")
 
@@ -131,7 +131,10 @@ iommufd: Reworded fix
 Another message.
 
 Fixes: 123456789abc (\"iommufd: What it mends\")"
-check "refresh takes a fix with a new subject" run refresh
+check "refresh takes an amend!" run refresh
+check "the file follows the subject" [ -f "$copy/patches/iommufd-reworded-test.patch" ]
+check "and the old name is gone" [ ! -e "$copy/patches/iommufd-later-test.patch" ]
+check "refresh takes a fix with a new subject" [ -f "$copy/patches/iommufd-reworded-fix.patch" ]
 check "refresh: it is still the last fix of the base" \
 	[ "$(base_fixes "$copy/patches/series" | tail -n 1)" = iommufd-reworded-fix.patch ]
 check "refresh: there are as many fixes as before" \
