@@ -166,7 +166,9 @@ ends()
 # A QEMU that lets go of a device closes it.
 holds()
 {
-	readlink "/proc/$1/fd/"* | grep -c vfio/devices
+	for fd in "/proc/$1/fd/"*; do
+		readlink "$fd"
+	done | grep -c vfio/devices
 }
 
 quiet()
