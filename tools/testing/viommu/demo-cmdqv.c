@@ -57,7 +57,8 @@ int main(void)
 	struct vcmdq_event event;
 	struct vintf vintf;
 	struct veventq errors;
-	__u64 from, to, other, caps;
+	struct pages page;
+	__u64 caps;
 	struct vcmdq q;
 	struct edu edu;
 	struct vm vm;
@@ -87,20 +88,14 @@ int main(void)
 	tell_object("vEVENTQ", errors.id, "errors of the guest's queues");
 
 	chapter("The guest has a stage 1, and its device does DMA");
-	from = vm_alloc(&vm, 1);
-	to = vm_alloc(&vm, 1);
-	other = vm_alloc(&vm, 1);
-	memcpy(vm_ptr(&vm, from), hello, sizeof(hello));
-	s1_init(&s1, &vm, ASID);
-	s1_map(&s1, VA_FROM, from);
-	s1_map(&s1, VA_TO, to);
+	page = guest_pages(&vm, &s1, ASID, hello);
 	nested = nested_alloc(&vm, edu.dev_id, vintf.viommu, vste_s1(&s1));
 	edu_attach(&edu, nested);
 	copy_by_dma(&edu);
-	expect(!memcmp(vm_ptr(&vm, to), hello, sizeof(hello)),
+	expect(!memcmp(vm_ptr(&vm, page.to), hello, sizeof(hello)),
 	       "the copy did not arrive");
 	tell_object("nested HWPT", nested, "stage 1 over stage 2");
-	tell("DMA write", "VA %#012lx -> gpa %#llx", VA_TO, to);
+	tell("DMA write", "VA %#012lx -> gpa %#llx", VA_TO, page.to);
 
 	chapter("The guest writes BASE of a queue; the VMM allocates it");
 	vcmdq_alloc(&q, &vintf, 0, vm_alloc(&vm, 1));
@@ -110,16 +105,16 @@ int main(void)
 	tell_registers(&q);
 
 	chapter("The guest maps another page there, and invalidates nothing");
-	memset(vm_ptr(&vm, to), 0, sizeof(hello));
-	s1_map(&s1, VA_TO, other);
+	memset(vm_ptr(&vm, page.to), 0, sizeof(hello));
+	s1_map(&s1, VA_TO, page.other);
 	copy_by_dma(&edu);
-	expect(!memcmp(vm_ptr(&vm, to), hello, sizeof(hello)),
+	expect(!memcmp(vm_ptr(&vm, page.to), hello, sizeof(hello)),
 	       "the SMMU had forgotten the old page by itself");
 	tell("DMA write", "VA %#012lx -> gpa %#llx: a stale TLB entry", VA_TO,
-	     to);
+	     page.to);
 
 	chapter("It writes a TLBI into its memory, and PROD: no system call, no exit");
-	memset(vm_ptr(&vm, to), 0, sizeof(hello));
+	memset(vm_ptr(&vm, page.to), 0, sizeof(hello));
 	vcmdq_put(&q, cmd_tlbi_nh_va(ASID, VA_TO));
 	vcmdq_kick(&q);
 	expect(!vcmdq_wait(&q), "the queue is in error");
@@ -129,12 +124,12 @@ int main(void)
 	vcmdq_kick(&q);
 	expect(!vcmdq_wait(&q), "the queue is in error");
 	copy_by_dma(&edu);
-	expect(!memcmp(vm_ptr(&vm, other), hello, sizeof(hello)) &&
-	       !*(char *)vm_ptr(&vm, to), "the entry is still there");
+	expect(!memcmp(vm_ptr(&vm, page.other), hello, sizeof(hello)) &&
+	       !*(char *)vm_ptr(&vm, page.to), "the entry is still there");
 	tell_command(&q, 1);
 	tell_registers(&q);
 	tell("DMA write", "VA %#012lx -> gpa %#llx: the entry is gone", VA_TO,
-	     other);
+	     page.other);
 
 	chapter("It wants all TLB entries of the machine gone: not by this queue");
 	expect(vcmdq_cmd(&q, (struct iommu_viommu_arm_smmuv3_invalidate){

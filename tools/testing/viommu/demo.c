@@ -71,7 +71,7 @@ int main(void)
 {
 	static const char hello[64] = "from the device, through two stages";
 	struct edu_slot slot = lone_edu();
-	__u64 from, to, other;
+	struct pages page;
 	__u32 viommu, vdevice, nested;
 	struct vevent event;
 	struct veventq q;
@@ -103,17 +103,11 @@ int main(void)
 	tell_object("vEVENTQ", q.id, "the SMMU's events that are the guest's");
 
 	chapter("The guest writes its stage 1 into its memory");
-	from = vm_alloc(&vm, 1);
-	to = vm_alloc(&vm, 1);
-	other = vm_alloc(&vm, 1);
-	memcpy(vm_ptr(&vm, from), hello, sizeof(hello));
-	s1_init(&s1, &vm, ASID);
-	s1_map(&s1, VA_FROM, from);
-	s1_map(&s1, VA_TO, to);
+	page = guest_pages(&vm, &s1, ASID, hello);
 	tell("CD", "at gpa %#llx: ASID %u, tables at gpa %#llx", s1.cd, ASID,
 	     s1.ttb);
-	tell("map", "VA %#012lx -> gpa %#llx", VA_FROM, from);
-	tell("map", "VA %#012lx -> gpa %#llx", VA_TO, to);
+	tell("map", "VA %#012lx -> gpa %#llx", VA_FROM, page.from);
+	tell("map", "VA %#012lx -> gpa %#llx", VA_TO, page.to);
 	explain(&s1, VA_TO);
 
 	chapter("It points its STE there, and the VMM hands that on");
@@ -127,46 +121,46 @@ int main(void)
 
 	chapter("The device does DMA with guest virtual addresses");
 	copy_by_dma(&edu);
-	expect(!memcmp(vm_ptr(&vm, to), hello, sizeof(hello)),
+	expect(!memcmp(vm_ptr(&vm, page.to), hello, sizeof(hello)),
 	       "the copy did not arrive");
-	tell("DMA read", "VA %#012lx -> gpa %#llx", VA_FROM, from);
-	tell("DMA write", "VA %#012lx -> gpa %#llx", VA_TO, to);
-	tell("memory", "\"%s\"", (char *)vm_ptr(&vm, to));
+	tell("DMA read", "VA %#012lx -> gpa %#llx", VA_FROM, page.from);
+	tell("DMA write", "VA %#012lx -> gpa %#llx", VA_TO, page.to);
+	tell("memory", "\"%s\"", (char *)vm_ptr(&vm, page.to));
 
 	chapter("The guest maps another page there, and invalidates nothing");
-	memset(vm_ptr(&vm, to), 0, sizeof(hello));
-	s1_map(&s1, VA_TO, other);
+	memset(vm_ptr(&vm, page.to), 0, sizeof(hello));
+	s1_map(&s1, VA_TO, page.other);
 	copy_by_dma(&edu);
-	expect(!memcmp(vm_ptr(&vm, to), hello, sizeof(hello)),
+	expect(!memcmp(vm_ptr(&vm, page.to), hello, sizeof(hello)),
 	       "the SMMU had forgotten the old page by itself");
-	tell("map", "VA %#012lx -> gpa %#llx", VA_TO, other);
+	tell("map", "VA %#012lx -> gpa %#llx", VA_TO, page.other);
 	tell("DMA write", "VA %#012lx -> gpa %#llx: a stale TLB entry", VA_TO,
-	     to);
+	     page.to);
 
 	chapter("The guest's TLBI, passed on by HWPT_INVALIDATE");
-	memset(vm_ptr(&vm, to), 0, sizeof(hello));
+	memset(vm_ptr(&vm, page.to), 0, sizeof(hello));
 	viommu_cmd(&vm, viommu, cmd_tlbi_nh_va(ASID, VA_TO));
 	copy_by_dma(&edu);
-	expect(!memcmp(vm_ptr(&vm, other), hello, sizeof(hello)) &&
-	       !*(char *)vm_ptr(&vm, to), "the entry is still there");
+	expect(!memcmp(vm_ptr(&vm, page.other), hello, sizeof(hello)) &&
+	       !*(char *)vm_ptr(&vm, page.to), "the entry is still there");
 	tell("TLBI_NH_VA", "VA %#012lx, ASID %u, by vIOMMU #%u", VA_TO, ASID,
 	     viommu);
 	tell("DMA write", "VA %#012lx -> gpa %#llx: the entry is gone", VA_TO,
-	     other);
+	     page.other);
 
 	chapter("The guest unmaps the page");
-	memset(vm_ptr(&vm, other), 0, sizeof(hello));
+	memset(vm_ptr(&vm, page.other), 0, sizeof(hello));
 	s1_unmap(&s1, VA_TO);
 	copy_by_dma(&edu);
-	expect(!memcmp(vm_ptr(&vm, other), hello, sizeof(hello)),
+	expect(!memcmp(vm_ptr(&vm, page.other), hello, sizeof(hello)),
 	       "the SMMU had forgotten the page by itself");
 	tell("unmap", "VA %#012lx", VA_TO);
-	tell("DMA write", "VA %#012lx -> gpa %#llx: stale again", VA_TO, other);
-	memset(vm_ptr(&vm, other), 0, sizeof(hello));
+	tell("DMA write", "VA %#012lx -> gpa %#llx: stale again", VA_TO, page.other);
+	memset(vm_ptr(&vm, page.other), 0, sizeof(hello));
 	viommu_cmd(&vm, viommu, cmd_tlbi_nh_va(ASID, VA_TO));
 	klog_open(&klog);
 	edu_write(&edu, VA_TO, 0, 4);
-	expect(!*(char *)vm_ptr(&vm, other) && !*(char *)vm_ptr(&vm, to),
+	expect(!*(char *)vm_ptr(&vm, page.other) && !*(char *)vm_ptr(&vm, page.to),
 	       "the DMA arrived all the same");
 	tell("TLBI_NH_VA", "VA %#012lx, ASID %u, by vIOMMU #%u", VA_TO, ASID,
 	     viommu);

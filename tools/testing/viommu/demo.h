@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "smmuv3_lib.h"
 
@@ -25,6 +26,23 @@ static inline void expect(bool as_told, const char *otherwise)
 {
 	if (!as_told)
 		die("but no: %s", otherwise);
+}
+
+struct pages {
+	__u64 from, to, other;
+};
+
+/* What the guest has of its own: a line of text at VA_FROM, and an empty page at VA_TO */
+static inline struct pages guest_pages(struct vm *vm, struct s1 *s1, __u16 asid,
+				       const char *line)
+{
+	struct pages p = { vm_alloc(vm, 1), vm_alloc(vm, 1), vm_alloc(vm, 1) };
+
+	strcpy(vm_ptr(vm, p.from), line);
+	s1_init(s1, vm, asid);
+	s1_map(s1, VA_FROM, p.from);
+	s1_map(s1, VA_TO, p.to);
+	return p;
 }
 
 /* The device reads a line at VA_FROM and writes it to VA_TO. */

@@ -43,7 +43,7 @@ merged()
 # configure <arch> <objdir> [file...]: tinyconfig and these fragments in $each
 configure()
 {
-	local arch=$1 obj=$2 want
+	local arch=$1 obj=$2 want tiny
 
 	shift 2
 	mkdir -p "$obj"
@@ -52,11 +52,12 @@ configure()
 	[ "$(cat "$obj/configured" 2>/dev/null)" != "$want" ] || return 0
 	# To read Kconfig takes a quarter of a minute, for it asks the compiler much. So it
 	# is read once; what is new in it since tinyconfig gets its default.
-	if [ ! -f "$obj.tiny" ]; then
+	tiny=$obj.tiny-$(kgit rev-parse --short base)
+	if [ ! -f "$tiny" ]; then
 		kmake "$arch" "$obj" "$each" tinyconfig >/dev/null
-		cp "$obj/.config" "$obj.tiny"
+		cp "$obj/.config" "$tiny"
 	fi
-	merged "$obj.tiny" "$@" > "$obj/.config"
+	merged "$tiny" "$@" > "$obj/.config"
 	kmake "$arch" "$obj" "$each" syncconfig >/dev/null < <(yes '' 2>/dev/null)
 	echo "$want" > "$obj/configured"
 }

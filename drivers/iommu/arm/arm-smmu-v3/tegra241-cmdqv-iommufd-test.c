@@ -85,6 +85,8 @@ struct fake {
 	bool hyp_own_wired;
 	/* A VINTF that is off hides its queues */
 	bool hides;
+	/* So many CMD_SYNCs fail from now on */
+	unsigned int syncs_fail;
 
 	struct entry log[LOG_MAX];
 	unsigned int num;
@@ -400,6 +402,10 @@ static int fake_issue(struct arm_smmu_device *smmu, struct arm_smmu_cmdq *cmdq,
 		log_entry(f, SYNC, 0, 0);
 	if (f->guest == GUEST_STARTS_LATE)
 		guest_starts_all(f);
+	if (sync && f->syncs_fail) {
+		f->syncs_fail--;
+		return -ETIMEDOUT;
+	}
 	return 0;
 }
 
@@ -1081,12 +1087,33 @@ static void cmdqv_test_vintf_stays(struct kunit *test)
 	s->ops->destroy(viommu);
 }
 
+/* The ATC_INV of any guest can time out: the flush is tried once more */
+static void cmdqv_test_flush(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	struct iommufd_viommu *viommu = get_vsmmu(test);
+	struct iommufd_hw_queue *q;
+
+	s->fake->syncs_fail = 1;
+	put_queue(test, get_queue(test, viommu, 0));
+	KUNIT_EXPECT_EQ(test, s->fake->syncs_fail, 0);
+
+	s->fake->syncs_fail = 2;
+	KUNIT_EXPECT_EQ(test, -EIO, make_queue(test, viommu, 0,
+					       page_to_phys(s->page), 64, &q));
+	KUNIT_EXPECT_EQ(test, s->fake->syncs_fail, 0);
+	KUNIT_EXPECT_EQ(test, s->fake->vcmdqs[2].alloc & 1, 0);
+	KUNIT_EXPECT_EQ(test, page_ref_count(s->page), 1);
+	forget(test);
+	put_queue(test, get_queue(test, viommu, 0));
+	s->ops->destroy(viommu);
+}
+
 /* Hardware that keeps registers: the next guest finds none of the last one's */
-static void cmdqv_test_sticky(struct kunit *test)
+static struct iommufd_viommu *get_vsmmu_after_another(struct kunit *test)
 {
 	struct setup *s = test->priv;
 	struct iommufd_viommu *viommu;
-	struct iommufd_hw_queue *q;
 
 	s->fake->sticky = true;
 	s->fake->vcmdqs[2].base = 0xbad000 | 8;
@@ -1094,7 +1121,15 @@ static void cmdqv_test_sticky(struct kunit *test)
 	viommu = get_vsmmu(test);
 	KUNIT_EXPECT_EQ(test, s->fake->vcmdqs[2].base, 0);
 	KUNIT_EXPECT_EQ(test, s->fake->vcmdqs[3].base, 0);
-	q = get_queue(test, viommu, 0);
+	return viommu;
+}
+
+static void cmdqv_test_sticky(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	struct iommufd_viommu *viommu = get_vsmmu_after_another(test);
+	struct iommufd_hw_queue *q = get_queue(test, viommu, 0);
+
 	KUNIT_EXPECT_EQ(test, s->fake->vcmdqs[2].gerror,
 			s->fake->vcmdqs[2].gerrorn);
 	put_queue(test, q);
@@ -1109,13 +1144,8 @@ static void cmdqv_test_hidden(struct kunit *test)
 	struct iommufd_hw_queue *q, *other;
 	struct iommufd_viommu *viommu;
 
-	s->fake->sticky = true;
 	s->fake->hides = true;
-	s->fake->vcmdqs[2].base = 0xbad000 | 8;
-	s->fake->vcmdqs[3].base = 0xbad000 | 8;
-	viommu = get_vsmmu(test);
-	KUNIT_EXPECT_EQ(test, s->fake->vcmdqs[2].base, 0);
-	KUNIT_EXPECT_EQ(test, s->fake->vcmdqs[3].base, 0);
+	viommu = get_vsmmu_after_another(test);
 
 	/* A queue that could not be reset is not handed out while the guest is there */
 	q = get_queue(test, viommu, 0);
@@ -1622,6 +1652,7 @@ static struct kunit_case cmdqv_test_cases[] = {
 	KUNIT_CASE(cmdqv_test_stubborn_guest),
 	KUNIT_CASE(cmdqv_test_queue_stays),
 	KUNIT_CASE(cmdqv_test_vintf_stays),
+	KUNIT_CASE(cmdqv_test_flush),
 	KUNIT_CASE(cmdqv_test_sticky),
 	KUNIT_CASE(cmdqv_test_hidden),
 	KUNIT_CASE(cmdqv_test_sid_pairs),
