@@ -184,6 +184,20 @@ static unsigned int errors_drain(struct owner *o)
 	return n;
 }
 
+/* The same, and whether all of them name this queue and no other */
+static bool errors_name_only(struct owner *o, unsigned int index)
+{
+	struct vcmdq_event event;
+	bool only = true;
+
+	while (errorq_read(&o->errors, &event, 0))
+		only = only &&
+		       le64toh(event.record.lvcmdq_err_map[index / 64]) ==
+		       1ULL << index % 64 &&
+		       !event.record.lvcmdq_err_map[1 - index / 64];
+	return only;
+}
+
 static bool no_error(struct owner *o)
 {
 	struct vcmdq_event event;
