@@ -38,6 +38,16 @@ kgit()
 	git -C "$linux" "$@"
 }
 
+# image_of [-plain|-kasan]: the kernel of the tree. build/ has those of build/linux.
+image_of()
+{
+	if [ "$linux" = "$(realpath -m "$build/linux")" ]; then
+		echo "$build/Image${1:-}"
+	else
+		echo "$linux/.kernel${1:-}/Image"
+	fi
+}
+
 # untracked: new files that nobody added. Debian's .gitignore hides everything
 # at the top level, which git would take for all that is below.
 untracked()

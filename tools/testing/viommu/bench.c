@@ -16,7 +16,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "counter.h"
+#include "bench.h"
+#include "lone_edu.h"
 #include "smmuv3_lib.h"
 #include "smmuv3_vevent.h"
 
@@ -26,11 +27,7 @@
 #define NOTHING_THERE	0x6000000000UL
 #define DMA_SIZE	4096
 #define STORM		4	/* DMAs, each of which faults many times */
-#define ROUNDS		9
 #define MAPPED_AT	(1UL << 36)
-#define HUGE_PAGE	(2UL << 20)
-
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof(*(a)))
 
 static struct vm vm;
 static struct edu edu;
@@ -49,33 +46,6 @@ static __u64 counted(void)
 }
 
 static __u64 cost_of_counting;
-
-static int by_value(const void *a, const void *b)
-{
-	const __u64 *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
-/* A tick or an interrupt may fall into a round: the median has none. */
-static __u64 median(__u64 *values)
-{
-	qsort(values, ROUNDS, sizeof(*values), by_value);
-	return values[ROUNDS / 2];
-}
-
-static void calibrate(void)
-{
-	__u64 values[ROUNDS];
-	int i;
-
-	for (i = 0; i < ROUNDS; i++) {
-		__u64 start = counted();
-
-		values[i] = counted() - start;
-	}
-	cost_of_counting = median(values);
-}
 
 /* --------------------------------------------------------------- measured -- */
 
@@ -231,13 +201,6 @@ static __u64 measure(unsigned int n)
 
 /* ----------------------------------------------------------------- events -- */
 
-static void print_figure(const char *name, __u64 hundredths, const char *what)
-{
-	printf("%s\t%llu.%02llu\t%s\n", name, hundredths / 100,
-	       hundredths % 100, what);
-	fflush(stdout);
-}
-
 static void storm(void)
 {
 	int i;
@@ -373,14 +336,6 @@ static const struct {
 	{ "1g", "1 GiB", 1UL << 30 },
 };
 
-static void set_number(const char *path, unsigned long num)
-{
-	FILE *f = fopen(path, "w");
-
-	if (!f || fprintf(f, "%lu", num) < 0 || fclose(f))
-		die("%s: %s", path, strerror(errno));
-}
-
 /* The memory, and its file unless it is anonymous. It starts at a huge page. */
 static void *populate(const struct kind *kind, size_t len, int *file)
 {
@@ -472,22 +427,15 @@ static void measure_memory(const struct kind *kind, unsigned int size)
 
 int main(void)
 {
-	struct edu_slot slots[8];
-	const char *why;
+	struct edu_slot slot = lone_edu();
 	unsigned int f, k;
-	int n, i;
-
-	n = edu_find(slots, 8, &why);
-	for (i = 0; i < n && slots[i].members != 1; i++)
-		;
-	if (i == n)
-		die("%s", n ? "no edu device in a group of its own" : why);
+	int i;
 
 	counter = counter_open(0, -1, WITHOUT_USER);
 	cpu_counter = counter_open(-1, 0, WITHOUT_USER);
-	calibrate();
+	cost_of_counting = cost_of_a_look(counter);
 	vm_init(&vm);
-	edu_open(&edu, &vm, &slots[i]);
+	edu_open(&edu, &vm, &slot);
 	s2_alloc(&vm, edu.dev_id);
 	viommu = viommu_alloc(&vm, edu.dev_id);
 	s1_init(&s1, &vm, ASID);

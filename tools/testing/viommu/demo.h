@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "smmuv3_lib.h"
+#include "lone_edu.h"
 
 #define VA_FROM	0x5000000000UL
 #define VA_TO	0x7ffffff000UL
@@ -50,21 +50,6 @@ static inline void copy_by_dma(struct edu *edu)
 {
 	edu_read(edu, VA_FROM, 0, 64);
 	edu_write(edu, VA_TO, 0, 64);
-}
-
-/* A device that is alone in its group, and bound to vfio-pci */
-static inline struct edu_slot lone_edu(void)
-{
-	struct edu_slot slots[8];
-	const char *why;
-	int n, i;
-
-	n = edu_find(slots, 8, &why);
-	for (i = 0; i < n && slots[i].members != 1; i++)
-		;
-	if (i == n)
-		die("%s", n ? "no edu device in a group of its own" : why);
-	return slots[i];
 }
 
 #endif

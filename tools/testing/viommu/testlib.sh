@@ -5,6 +5,12 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../../../scripts/lib.sh"
 
 viommu=$top/tools/testing/viommu
+# The kernel that sees most, for the machine and its guests; KASAN=n takes that of
+# "make image"
+kasan=${KASAN:-y}
+flavour=-kasan
+[ "$kasan" != n ] || flavour=
+export MACHINE_IMAGE=${MACHINE_IMAGE:-$(image_of "$flavour")}
 scratch=$(mktemp -d "$build/test.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' INT TERM HUP
@@ -62,14 +68,4 @@ refuses()
 vm()
 {
 	"$viommu/boot" "$@" || true
-}
-
-# kasan_vm args: the same; KASAN=y takes the kernel that sees most, and is slow
-kasan_vm()
-{
-	if [ "${KASAN:-n}" = n ]; then
-		vm "$@"
-	else
-		vm --kasan "$@"
-	fi
 }

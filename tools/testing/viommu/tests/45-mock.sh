@@ -1,12 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# limit: 3000
+# limit: 2700
+# beside
 # vIOMMUs, vDEVICEs, vEVENTQs and HW queues on the mock driver: every error, races,
 # memory that runs out at every allocation, and user memory that blocks at every copy.
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
 
-kasan_vm --timeout 2900 --leaks --run - mock << 'EOF'
+vm --timeout 2900 --leaks --run - mock << 'EOF'
 t -t 300 iommufd_msi iommufd_msi
 t -t 900 iommufd_viommu iommufd_viommu
 t -t 1200 iommufd_viommu_fail_nth iommufd_viommu_fail_nth

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # limit: 1800
+# beside
 # long
 # The selftests of a newer kernel, for what both have: vIOMMUs on the mock driver, with
 # vDEVICEs, vEVENTQs, HW queues and mmap.
@@ -21,7 +22,7 @@ cp "$build/peer-$peer/selftests/iommufd" "$scratch/root/bin/peer-iommufd"
 	(cd "$scratch/root" && find . -print0 | sort -z | cpio -0 -o -H newc -R 0:0 --quiet) | gzip -1
 } > "$scratch/initrd"
 export MACHINE_INITRD=$scratch/initrd
-kasan_vm --timeout 300 --run - peer << 'END'
+vm --timeout 300 --run - peer << 'END'
 t -t 250 iommufd_viommu peer-iommufd -f iommufd_viommu
 END
 count=$(grep -c '^ok .*iommufd_viommu' "$build/log/peer.tap" || true)

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # limit: 2400
+# beside
 # Memory mapped by its file, on the mock driver: holes, truncation, hugetlb,
 # accounting, and memory that runs out at every allocation.
 # shellcheck source=../testlib.sh
@@ -27,14 +28,14 @@ skips_fail()
 		{ print; fflush() }'
 }
 
-[ "${KASAN:-n}" != n ] || inapplicable+=('abi\.permission_is_asked ')
-MACHINE_MEM=4G kasan_vm --timeout 2000 --leaks --append 'hugepagesz=2M hugepages=16' --run - map-file << 'EOS' | skips_fail "${inapplicable[@]}"
+[ "$kasan" != n ] || inapplicable+=('abi\.permission_is_asked ')
+MACHINE_MEM=4G vm --timeout 2000 --leaks --append 'hugepagesz=2M hugepages=16' --run - map-file << 'EOS' | skips_fail "${inapplicable[@]}"
 t -t 1900 iommufd_map_file iommufd_map_file
 EOS
 
 # Hugetlb takes its pages from ZONE_MOVABLE where there is one, so that the other
 # tests would have none.
-[ "${KASAN:-n}" = n ] ||
-MACHINE_MEM=3G vm --kasan --leaks --append movablecore=1G --run - map-file-poison << 'EOS' | skips_fail
+[ "$kasan" = n ] ||
+MACHINE_MEM=3G vm --leaks --append movablecore=1G --run - map-file-poison << 'EOS' | skips_fail
 t -t 200 iommufd_map_file iommufd_map_file -r abi.poisoned
 EOS

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # limit: 3600
+# beside
 # long
 # Huge pages take the place of small ones while these are mapped by their file: a
 # thousand times, and no device is left on memory that the file no longer has.

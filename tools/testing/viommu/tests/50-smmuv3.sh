@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # limit: 2400
+# beside
 # Nested translation on the emulated SMMUv3: the kselftest, with every kind of
 # device that it has tests for, so that none of them is skipped.
 # shellcheck source=../testlib.sh
@@ -14,7 +15,7 @@ machine()
 	local name=$1
 
 	shift
-	kasan_vm --timeout 2000 --leaks --run - "$name" -- "$@" << 'EOF' | sed 's/^skip - /not ok - skipped: /'
+	vm --timeout 2000 --leaks --run - "$name" -- "$@" << 'EOF' | sed 's/^skip - /not ok - skipped: /'
 t -t 1900 smmuv3 smmuv3
 EOF
 }

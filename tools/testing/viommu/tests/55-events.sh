@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # limit: 2400
+# beside
 # Events and interrupts under nested translation on the emulated SMMUv3, and the
 # calls that a VMM makes in the life of a VM. The third and fourth device are
 # functions of one group.
@@ -11,7 +12,7 @@ edu='edu,dma_mask=0xffffffffffff'
 
 # What was skipped is a failure: the machine has all that it needs. Threads race
 # on four CPUs.
-MACHINE_SMP=4 kasan_vm --timeout 2000 --leaks --run - events -- \
+MACHINE_SMP=4 vm --timeout 2000 --leaks --run - events -- \
 	-device "$edu,addr=4.0" -device "$edu,addr=5.0" \
 	-device "$edu,addr=6.0,multifunction=on" -device "$edu,addr=6.1" \
 	<< 'EOF' | sed 's/^skip - /not ok - skipped: /'

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# limit: 300
+# limit: 600
+# beside
 # Devices that are opened by their VFIO group, in a type 1 container and in an
 # iommufd that plays one, on the emulated SMMUv3. Two of them are functions of one
 # group.

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# limit: 1500
+# limit: 3200
+# beside
 # qemu
-# long
 # The host on an SMMU that has Tegra241 CMDQV, a model of it: its commands go through the
 # block's queues, whatever the block's size, however slow it is, when it reports errors at
 # the wrong time, and when it never answers.

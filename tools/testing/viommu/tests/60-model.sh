@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # limit: 900
+# beside
 # A model of who gets a device's events holds in all its states, and no longer
 # does without any one of the things that it rests on.
 # shellcheck source=../testlib.sh

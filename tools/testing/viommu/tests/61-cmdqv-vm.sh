@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # limit: 3600
+# beside
 # qemu
 # VMs with queues of their own on a model of Tegra241 CMDQV: what a guest's commands do,
 # what they cannot do, and how all of it ends; with LONG=1 on blocks of other sizes, that

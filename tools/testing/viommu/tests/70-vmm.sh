@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# limit: 900
+# limit: 2500
+# beside
 # An unmodified QEMU in the machine, whose guests own stage 1 of the disks that
 # they are given: I/O, faults, resets, unplugging, sudden death.
 # shellcheck source=../testlib.sh
@@ -138,7 +139,7 @@ HOST
 # shellcheck disable=SC2154 # from lib.sh
 share=$build/vmm/vmm
 rm -rf "$share"
-"$viommu/vmm" --timeout 800 --append 'hugepagesz=2M hugepages=96' \
+"$viommu/vmm" --timeout 2000 --append 'hugepagesz=2M hugepages=96' \
 	--host "$scratch/host" --guest "$scratch/guest" vmm || true
 
 complaint='WARNING:|BUG:|Oops|Internal error|Unable to handle|INFO: .*(lock|rcu|task)|Kernel panic|CMDQ|CMD_SYNC|timeout|I/O error|Call trace'
