@@ -5,9 +5,10 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../../../scripts/lib.sh"
 
 viommu=$top/tools/testing/viommu
-# The kernel that sees most, for the machine and its guests; KASAN=n takes that of
-# "make image"
+# The kernel of the machine: the one that sees most, or with KASAN=n that of "make
+# image". A test that is not for the kernel's sake takes that one anyway.
 kasan=${KASAN:-y}
+quick=${MACHINE_IMAGE:-$(image_of)}
 flavour=-kasan
 [ "$kasan" != n ] || flavour=
 export MACHINE_IMAGE=${MACHINE_IMAGE:-$(image_of "$flavour")}

@@ -139,7 +139,7 @@ HOST
 # shellcheck disable=SC2154 # from lib.sh
 share=$build/vmm/vmm
 rm -rf "$share"
-"$viommu/vmm" --timeout 2000 --append 'hugepagesz=2M hugepages=96' \
+MACHINE_IMAGE=$quick "$viommu/vmm" --timeout 2000 --append 'hugepagesz=2M hugepages=96' \
 	--host "$scratch/host" --guest "$scratch/guest" vmm || true
 
 complaint='WARNING:|BUG:|Oops|Internal error|Unable to handle|INFO: .*(lock|rcu|task)|Kernel panic|CMDQ|CMD_SYNC|timeout|I/O error|Call trace'

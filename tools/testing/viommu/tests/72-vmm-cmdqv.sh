@@ -138,7 +138,7 @@ HOST
 # shellcheck disable=SC2154 # from lib.sh
 share=$build/vmm/vmm-cmdqv
 rm -rf "$share"
-MACHINE_CMDQV=${MACHINE_CMDQV:-on} "$viommu/vmm" --timeout 2000 --append 'hugepagesz=2M hugepages=96' \
+MACHINE_CMDQV=${MACHINE_CMDQV:-on} MACHINE_IMAGE=$quick "$viommu/vmm" --timeout 2000 --append 'hugepagesz=2M hugepages=96' \
 	--host "$scratch/host" --guest "$scratch/guest" vmm-cmdqv || true
 
 complaint='WARNING:|BUG:|Oops|Internal error|Unable to handle|INFO: .*(lock|rcu|task)|Kernel panic|CMDQ error|CMD_SYNC|timeout|I/O error|Call trace'
