@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# limit: 2400
+# limit: 4000
+# beside
 # Each patch builds what it touches, for arm64 with IOMMUFD=m, and the selftests
 # that it changes; the tip builds for arm64 and x86_64, with each of its options
 # off. 21-matrix has every combination of them, 22-each each patch for x86_64.

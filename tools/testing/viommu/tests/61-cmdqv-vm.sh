@@ -43,8 +43,8 @@ queues()
 	local name=$1 knobs=$2 cannot=$3
 
 	shift 3
-	echo "t -t 800 tegra241_cmdqv tegra241_cmdqv $*" > "$scratch/run"
-	MACHINE_SMP=4 vm --timeout 850 --cmdqv="${knobs:-on}" --leaks --run "$scratch/run" \
+	echo "t -t 2000 tegra241_cmdqv tegra241_cmdqv $*" > "$scratch/run"
+	MACHINE_SMP=4 vm --timeout 2100 --cmdqv="${knobs:-on}" --leaks --run "$scratch/run" \
 		"${options[@]}" "cmdqv-vm-$name" -- \
 		-device "$edu,addr=4.0" -device "$edu,addr=5.0" |
 		{ grep -vE "^skip - .*[.]($never${cannot:+|$cannot}) " || true; } |
