@@ -19,20 +19,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <linux/capability.h>
 #include <linux/falloc.h>
 #include <sys/eventfd.h>
 #include <sys/fanotify.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 
 #include "iommufd_utils.h"
 #include "iommufd_sweep.h"
+#include "iommufd_account.h"
 
 /*
  * Seconds that a test may take. On an emulated machine with KASAN that shares
@@ -175,34 +174,6 @@ static int access_rw(int fd, __u32 access_id, __u64 iova, void *buf,
 	};
 
 	return ioctl(fd, IOMMU_TEST_CMD, &cmd) ? errno : 0;
-}
-
-/* Let an access pin pages, and compare them with those of @va unless NULL */
-static int access_pin(int fd, __u32 access_id, __u64 iova, size_t length,
-		      const void *va, __u32 flags, __u32 *pages_id)
-{
-	struct iommu_test_cmd cmd = {
-		.size = sizeof(cmd),
-		.op = IOMMU_TEST_OP_ACCESS_PAGES,
-		.id = access_id,
-		.access_pages = {
-			.iova = iova,
-			.length = length,
-			.uptr = (uintptr_t)va,
-			.flags = flags,
-		},
-	};
-	int rc;
-
-	rc = ioctl(fd, IOMMU_TEST_CMD, &cmd) ? errno : 0;
-	*pages_id = cmd.access_pages.out_access_pages_id;
-	return rc;
-}
-
-static int access_unpin(int fd, __u32 access_id, __u32 pages_id)
-{
-	return _test_cmd_destroy_access_pages(fd, access_id, pages_id) ?
-		       errno : 0;
 }
 
 static int reopen(int file, int flags)
@@ -1638,19 +1609,6 @@ TEST_F(file, fork)
 }
 
 /* ---- Accounting ---- */
-
-static int drop_ipc_lock(void)
-{
-	struct __user_cap_header_struct hdr = {
-		.version = _LINUX_CAPABILITY_VERSION_3,
-	};
-	struct __user_cap_data_struct data[2];
-
-	if (syscall(SYS_capget, &hdr, data))
-		return -1;
-	data[0].effective &= ~(1U << CAP_IPC_LOCK);
-	return syscall(SYS_capset, &hdr, data);
-}
 
 FIXTURE(account) {
 	int fd;

@@ -264,6 +264,7 @@ union cmd {
 	struct iommu_hwpt_set_dirty_tracking dirty;
 	struct iommu_ioas_alloc ioas;
 	struct iommu_ioas_allow_iovas allow;
+	struct iommu_ioas_change_process change;
 	struct iommu_ioas_copy copy;
 	struct iommu_ioas_iova_ranges ranges;
 	struct iommu_ioas_map map;
@@ -433,6 +434,12 @@ static int undo_allow(struct _test_data_slow *self, union cmd *cmd)
 {
 	cmd->allow.num_iovas = 0;
 	return call(self->fd, IOMMU_IOAS_ALLOW_IOVAS, cmd);
+}
+
+/* There is memory that is mapped by address */
+static void make_change(struct _test_data_slow *self, struct request *req)
+{
+	req->cmd.change.size = sizeof(req->cmd.change);
 }
 
 static void make_copy(struct _test_data_slow *self, struct request *req)
@@ -615,6 +622,8 @@ static const struct call calls[] = {
 	  { 0, 0, -1, -1 } },
 	{ "IOAS_ALLOW_IOVAS", IOMMU_IOAS_ALLOW_IOVAS, make_allow, undo_allow,
 	  { 0, -1, 0, -1 } },
+	{ "IOAS_CHANGE_PROCESS", IOMMU_IOAS_CHANGE_PROCESS, make_change, NULL,
+	  { EINVAL, -1, -1, -1 } },
 	{ "IOAS_COPY", IOMMU_IOAS_COPY, make_copy, undo_copy,
 	  { 0, 0, -1, -1 } },
 	{ "IOAS_IOVA_RANGES", IOMMU_IOAS_IOVA_RANGES, make_ranges, NULL,

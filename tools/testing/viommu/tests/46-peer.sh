@@ -4,7 +4,7 @@
 # beside
 # long
 # The selftests of a newer kernel, for what both have: vIOMMUs on the mock driver, with
-# vDEVICEs, vEVENTQs, HW queues and mmap.
+# vDEVICEs, vEVENTQs, HW queues and mmap, and IOMMU_IOAS_CHANGE_PROCESS.
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
 
@@ -22,12 +22,23 @@ cp "$build/peer-$peer/selftests/iommufd" "$scratch/root/bin/peer-iommufd"
 	(cd "$scratch/root" && find . -print0 | sort -z | cpio -0 -o -H newc -R 0:0 --quiet) | gzip -1
 } > "$scratch/initrd"
 export MACHINE_INITRD=$scratch/initrd
-vm --timeout 300 --run - peer << 'END'
+vm --timeout 500 --run - peer << 'END'
 t -t 250 iommufd_viommu peer-iommufd -f iommufd_viommu
+t -t 150 change_process peer-iommufd -f change_process
 END
-count=$(grep -c '^ok .*iommufd_viommu' "$build/log/peer.tap" || true)
-if [ "$count" = 16 ]; then
-	ok "peer: 16 of 16"
-else
-	not_ok "peer: $count of 16"
-fi
+
+# all_pass <fixture> <number of its tests>
+all_pass()
+{
+	local count
+
+	count=$(grep -c "^ok [0-9]* $1\." "$build/log/peer.tap" || true)
+	if [ "$count" = "$2" ]; then
+		ok "peer: $1: $2 of $2"
+	else
+		not_ok "peer: $1: $count of $2"
+	fi
+}
+
+all_pass iommufd_viommu 16
+all_pass change_process 0

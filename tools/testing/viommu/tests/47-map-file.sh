@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# limit: 2400
+# limit: 3200
 # beside
 # Memory mapped by its file, on the mock driver: holes, truncation, hugetlb,
-# accounting, and memory that runs out at every allocation.
+# accounting, memory that runs out at every allocation, and memory that another
+# process takes over.
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
 
@@ -29,8 +30,9 @@ skips_fail()
 }
 
 [ "$kasan" != n ] || inapplicable+=('abi\.permission_is_asked ')
-MACHINE_MEM=4G vm --timeout 2000 --leaks --append 'hugepagesz=2M hugepages=16' --run - map-file << 'EOS' | skips_fail "${inapplicable[@]}"
+MACHINE_MEM=4G vm --timeout 2800 --leaks --append 'hugepagesz=2M hugepages=16' --run - map-file << 'EOS' | skips_fail "${inapplicable[@]}"
 t -t 1900 iommufd_map_file iommufd_map_file
+t -t 800 iommufd_change_process iommufd_change_process
 EOS
 
 # Hugetlb takes its pages from ZONE_MOVABLE where there is one, so that the other
