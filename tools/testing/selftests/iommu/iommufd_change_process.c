@@ -36,6 +36,8 @@
 
 /* ---- A process that does what the test tells it to ---- */
 
+struct race;
+
 struct job {
 	int (*fn)(struct job *job);
 	/* What @fn returned */
@@ -47,7 +49,7 @@ struct job {
 	__u64 iova;
 	__u64 src_iova;
 	__u64 pages;
-	void *shared;
+	struct race *race;
 };
 
 struct proc {
@@ -219,6 +221,42 @@ static int job_room(struct job *job)
 	return low;
 }
 
+/* ---- What processes count while they race ---- */
+
+/* How often a call must have met a change of the process, or it was no race */
+#define RACE_LEAST 20
+/* Seconds after which that is hopeless */
+#define RACE_TIME 400
+
+enum {
+	RACE_MAP,
+	RACE_UNMAP,
+	RACE_COPY,
+	RACE_DESTROY,
+	RACE_PIN,
+	RACE_CHANGE,
+	RACE_OPS,
+};
+
+static const char * const race_names[] = {
+	"map", "unmap", "copy", "destroy", "pin", "change",
+};
+
+/* In memory that all processes share */
+struct race {
+	/* Goes up at the start and at the end of each change */
+	atomic_uint changing;
+	atomic_uint met[RACE_OPS];
+	/* How the call that should not have failed did, as a name and an errno */
+	atomic_uint failed;
+	atomic_int rc;
+	/* What each has to meet, a bit each */
+	unsigned int wanted;
+	struct timespec end;
+	/* Of a process that is killed in the end */
+	atomic_uint rounds;
+};
+
 /* ---- Memory of one process that becomes memory of another ---- */
 
 FIXTURE(change) {
@@ -233,6 +271,7 @@ FIXTURE(change) {
 	int file;
 	char *va;
 	struct proc old, new;
+	struct race *race;
 	long pins;
 };
 
@@ -301,6 +340,9 @@ FIXTURE_SETUP(change)
 	self->va = mmap(NULL, FILE_PAGES * PAGE_SIZE, PROT_READ | PROT_WRITE,
 			MAP_SHARED, self->file, 0);
 	ASSERT_NE(MAP_FAILED, self->va);
+	self->race = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->race);
 	ASSERT_TRUE(proc_start(&self->old, variant->old_capable, UID_A));
 	ASSERT_TRUE(proc_start(&self->new, variant->new_capable, uid_b));
 }
@@ -312,6 +354,7 @@ FIXTURE_TEARDOWN(change)
 	EXPECT_EQ(0, close(self->fd));
 	EXPECT_EQ(0, close(self->probe_fd));
 	EXPECT_EQ(self->pins, pins());
+	munmap(self->race, PAGE_SIZE);
 	/* Nothing holds the file any more */
 	munmap(self->va, FILE_PAGES * PAGE_SIZE);
 	EXPECT_EQ(0, fcntl(self->file, F_ADD_SEALS, F_SEAL_WRITE));
@@ -828,53 +871,24 @@ TEST_F(change, order_of_errors)
 
 /* ---- Changes at the same time ---- */
 
-/* How often a call must have met a change of the process, or it was no race */
-#define RACE_LEAST 20
-
-enum {
-	RACE_MAP,
-	RACE_UNMAP,
-	RACE_COPY,
-	RACE_DESTROY,
-	RACE_PIN,
-	RACE_CHANGE,
-	RACE_OPS,
-};
-
-static const char * const race_names[] = {
-	"map", "unmap", "copy", "destroy", "pin", "change",
-};
-
-/* In memory that all processes share */
-struct race {
-	/* Goes up at the start and at the end of each change */
-	atomic_uint changing;
-	atomic_uint met[RACE_OPS];
-	/* How the call that should not have failed did, as a name and an errno */
-	atomic_uint failed;
-	atomic_int rc;
-	/* What each has to meet, a bit each */
-	unsigned int wanted;
-	atomic_bool stop;
-};
-
-static struct race *race_start(unsigned int wanted)
-{
-	struct race *race = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE,
-				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	if (race == MAP_FAILED)
-		return NULL;
-	race->wanted = wanted;
-	return race;
-}
-
-/* The test's timeout bounds what a slow machine needs */
-static bool race_goes_on(struct race *race)
+static void race_start(struct race *race, unsigned int wanted)
 {
 	unsigned int i;
 
-	if (atomic_load(&race->stop) || atomic_load(&race->rc))
+	for (i = 0; i != RACE_OPS; i++)
+		race->met[i] = 0;
+	race->wanted = wanted;
+	clock_gettime(CLOCK_MONOTONIC, &race->end);
+	race->end.tv_sec += RACE_TIME;
+}
+
+static bool race_goes_on(struct race *race)
+{
+	struct timespec now;
+	unsigned int i;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (now.tv_sec >= race->end.tv_sec || atomic_load(&race->rc))
 		return false;
 	for (i = 0; i != RACE_OPS; i++)
 		if (race->wanted & (1U << i) &&
@@ -921,7 +935,7 @@ static void race_result(struct race *race, unsigned int op, int rc, int ok)
 /* Change again and again, and count what other changes were met */
 static int job_race_change(struct job *job)
 {
-	struct race *race = job->shared;
+	struct race *race = job->race;
 	int rc;
 
 	while (race_goes_on(race)) {
@@ -937,7 +951,7 @@ static int job_race_change(struct job *job)
 static int job_race_map(struct job *job)
 {
 	__u64 length = job->pages * PAGE_SIZE;
-	struct race *race = job->shared;
+	struct race *race = job->race;
 	int rc;
 
 	while (race_goes_on(race)) {
@@ -965,7 +979,7 @@ static int job_race_map(struct job *job)
 static int job_race_destroy(struct job *job)
 {
 	__u64 length = job->pages * PAGE_SIZE;
-	struct race *race = job->shared;
+	struct race *race = job->race;
 	__u32 ioas_id = 0, stdev_id = 0;
 	int rc;
 
@@ -995,7 +1009,7 @@ static int job_race_destroy(struct job *job)
 /* Pin and unpin pages of an IOAS without a domain, by access @src_id */
 static int job_race_pin(struct job *job)
 {
-	struct race *race = job->shared;
+	struct race *race = job->race;
 	__u32 id;
 	int rc;
 
@@ -1022,13 +1036,12 @@ static int job_race_pin(struct job *job)
  */
 TEST_F_TIMEOUT(change, races_keep_charges_exact, 600)
 {
-	struct race *race = race_start((1U << RACE_OPS) - 1);
-	struct job job = JOB(job_race_change, .shared = race);
+	struct job job = JOB(job_race_change, .race = self->race);
 	struct proc procs[3] = {};
 	__u32 access_id;
 	unsigned int i;
 
-	ASSERT_NE(NULL, race);
+	race_start(self->race, (1U << RACE_OPS) - 1);
 	test_ioctl_destroy(self->stdev_ids[2]);
 	test_cmd_create_access(self->ioas_ids[2], &access_id,
 			       MOCK_FLAGS_ACCESS_CREATE_NEEDS_PIN_PAGES);
@@ -1059,7 +1072,7 @@ TEST_F_TIMEOUT(change, races_keep_charges_exact, 600)
 	EXPECT_EQ(0, proc_end(&self->new));
 	for (i = 0; i != ARRAY_SIZE(procs); i++)
 		EXPECT_EQ(0, proc_end(&procs[i]));
-	EXPECT_MET(race);
+	EXPECT_MET(self->race);
 
 	for (i = 0; i != ARRAY_SIZE(procs); i++) {
 		EXPECT_EQ(0, proc_pages(&procs[i], "VmPin"));
@@ -1076,47 +1089,41 @@ TEST_F_TIMEOUT(change, races_keep_charges_exact, 600)
 	UNMAP(new, 0, 40, 5);
 	EXPECT_PAYS(0, 0);
 	test_cmd_destroy_access(access_id);
-	munmap(race, PAGE_SIZE);
 }
 
 /* Only one of two processes that change at the same time has all of the memory */
 TEST_F(change, two_processes_at_once_never_share)
 {
-	struct race *race = race_start(1U << RACE_CHANGE);
-	struct job job = JOB(job_race_change, .shared = race);
+	struct job job = JOB(job_race_change, .race = self->race);
 	unsigned int i, round;
 	long pinned;
 
-	ASSERT_NE(NULL, race);
 	for (i = 0; i != NUM_IOAS; i++) {
 		MAP(old, i, 0, 0, 5);
 		MAP(old, i, 10, 0, 3);
 	}
 	for (round = 0; round != 5; round++) {
-		for (i = 0; i != RACE_OPS; i++)
-			race->met[i] = 0;
+		race_start(self->race, 1U << RACE_CHANGE);
 		ASSERT_BEGIN(&self->old, job);
 		ASSERT_BEGIN(&self->new, job);
 		EXPECT_EQ(0, proc_end(&self->old));
 		EXPECT_EQ(0, proc_end(&self->new));
-		EXPECT_MET(race);
+		EXPECT_MET(self->race);
 		pinned = proc_pages(&self->old, "VmPin");
 		EXPECT_TRUE(pinned == 0 || pinned == 24);
 		EXPECT_PAYS(pinned, 24 - pinned);
 	}
-	munmap(race, PAGE_SIZE);
 }
 
 /* Map and unmap in IOAS @ioas_id until the process is killed */
 static int job_until_killed(struct job *job)
 {
 	__u64 length = job->pages * PAGE_SIZE;
-	atomic_uint *rounds = job->shared;
 
 	for (;;) {
 		ioas_map_file(job->fd, job->ioas_id, job->file, 0, length,
 			      IOVA(0));
-		atomic_fetch_add(rounds, 1);
+		atomic_fetch_add(&job->race->rounds, 1);
 		change_process(job->fd);
 		ioas_unmap(job->fd, job->ioas_id, IOVA(0), length);
 	}
@@ -1126,21 +1133,18 @@ static int job_until_killed(struct job *job)
 /* The old process is killed while it maps, and the new one takes over at any time */
 TEST_F_TIMEOUT(change, old_process_is_killed, 600)
 {
-	atomic_uint *rounds = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE,
-				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	unsigned int seed = 1, alive = 0, mapped = 0, i, wait;
 	int rc;
 
-	ASSERT_NE(MAP_FAILED, rounds);
 	for (i = 0; i != 30; i++) {
-		struct job job = JOB(job_until_killed, .shared = rounds,
+		struct job job = JOB(job_until_killed, .race = self->race,
 				     .ioas_id = self->ioas_ids[0], .pages = 12);
 
-		atomic_store(rounds, 0);
+		atomic_store(&self->race->rounds, 0);
 		MAP(old, 1, 0, 0, 6);
 		ASSERT_BEGIN(&self->old, job);
 		wait = 1 + rand_r(&seed) % 4;
-		while (atomic_load(rounds) < wait) {
+		while (atomic_load(&self->race->rounds) < wait) {
 			EXPECT_EQ(0, CHANGE(new));
 			alive++;
 		}
@@ -1159,7 +1163,6 @@ TEST_F_TIMEOUT(change, old_process_is_killed, 600)
 	TH_LOG("%u changes while it lived, %u of 30 times something was left",
 	       alive, mapped);
 	EXPECT_NE(0, alive);
-	munmap(rounds, PAGE_SIZE);
 }
 
 /* ---- Each step fails once ---- */

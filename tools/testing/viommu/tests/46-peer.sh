@@ -41,4 +41,4 @@ all_pass()
 }
 
 all_pass iommufd_viommu 16
-all_pass change_process 0
+all_pass change_process 3

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# limit: 3200
+# limit: 3900
 # beside
 # Memory mapped by its file, on the mock driver: holes, truncation, hugetlb,
 # accounting, memory that runs out at every allocation, and memory that another
@@ -30,9 +30,9 @@ skips_fail()
 }
 
 [ "$kasan" != n ] || inapplicable+=('abi\.permission_is_asked ')
-MACHINE_MEM=4G vm --timeout 2800 --leaks --append 'hugepagesz=2M hugepages=16' --run - map-file << 'EOS' | skips_fail "${inapplicable[@]}"
+MACHINE_MEM=4G vm --timeout 3500 --leaks --append 'hugepagesz=2M hugepages=16' --run - map-file << 'EOS' | skips_fail "${inapplicable[@]}"
 t -t 1900 iommufd_map_file iommufd_map_file
-t -t 800 iommufd_change_process iommufd_change_process
+t -t 1500 iommufd_change_process iommufd_change_process
 EOS
 
 # Hugetlb takes its pages from ZONE_MOVABLE where there is one, so that the other
