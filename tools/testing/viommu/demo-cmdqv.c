@@ -64,7 +64,7 @@ int main(void)
 	struct vm vm;
 	struct s1 s1;
 
-	printf("A guest that invalidates by itself: Tegra241 CMDQV\n");
+	title("A guest that invalidates by itself: Tegra241 CMDQV");
 
 	chapter("The VMM asks what the SMMU has");
 	vm_init(&vm);

@@ -81,7 +81,7 @@ int main(void)
 	struct vm vm;
 	struct s1 s1;
 
-	printf("A VM's device behind an SMMUv3 that the guest owns a share of\n");
+	title("A VM's device behind an SMMUv3 that the guest owns a share of");
 
 	chapter("The VMM allocates what the VM needs");
 	vm_init(&vm);

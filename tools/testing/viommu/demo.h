@@ -17,9 +17,16 @@
 #define tell_object(label, id, fmt, ...) \
 	tell(label, "#%-3u " fmt, id, ##__VA_ARGS__)
 
-static inline void chapter(const char *title)
+/* The first line. Whoever watches sees each line when it is true. */
+static inline void title(const char *text)
 {
-	printf("\n%s\n", title);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	puts(text);
+}
+
+static inline void chapter(const char *text)
+{
+	printf("\n%s\n", text);
 }
 
 static inline void expect(bool as_told, const char *otherwise)

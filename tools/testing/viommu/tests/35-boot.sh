@@ -1,0 +1,60 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# limit: 600
+# beside
+# What "boot" and "make run" say: line by line while the machine runs, and what to do
+# if it does not run.
+# shellcheck source=../testlib.sh
+. "$(dirname "$0")/../testlib.sh"
+
+# says <name> <regex> command...: fails, and says this
+says()
+{
+	local name=$1 regex=$2
+
+	shift 2
+	if "$@" > "$scratch/out" 2>&1 < /dev/null; then
+		not_ok "$name: did not fail"
+	elif ! grep -qE "$regex" "$scratch/out"; then
+		not_ok "$name: does not say '$regex'"
+		sed 's/^/# /' "$scratch/out"
+	else
+		ok "$name"
+	fi
+}
+
+# raw [boot's options...]: a run whose program waits to be killed
+raw()
+{
+	echo "t -t 200 wait sh -c 'echo it runs; sleep 300'" > "$scratch/run"
+	exec "$viommu/boot" --raw --timeout 250 --run "$scratch/run" "$@" boot
+}
+
+# What a program prints is there before it ends.
+mkfifo "$scratch/lines"
+raw > "$scratch/lines" &	# in a shell of its own, which becomes "boot"
+pid=$!
+exec 3< "$scratch/lines"
+line=
+read -r -t 180 line <&3 || true
+kill "$pid"
+wait "$pid" || true
+exec 3<&-
+if [ "$line" = "it runs" ]; then
+	ok "a line is there while the machine runs"
+else
+	not_ok "a line is there while the machine runs: '$line'"
+fi
+
+says "no QEMU" "QEMU did not start: run 'make deps'" \
+	env MACHINE_QEMU="$scratch/no-qemu" "$viommu/run"
+printf '#!/bin/sh\necho "qemu: no such machine" >&2\nexit 1\n' > "$scratch/qemu"
+chmod +x "$scratch/qemu"
+says "a QEMU that ends at once" "^# qemu: no such machine" \
+	env MACHINE_QEMU="$scratch/qemu" "$viommu/run"
+printf '#!/bin/sh\nexec sleep 300\n' > "$scratch/qemu"
+says "a silent kernel" "The kernel printed nothing. Delete .* and run 'make image'" \
+	env MACHINE_QEMU="$scratch/qemu" "$viommu/boot" --raw --timeout 3 --run /dev/null boot
+says "a kernel without its initrd" "none of its programs did. Its console ends with:" \
+	env MACHINE_INITRD="$top/Makefile" "$viommu/boot" --raw --timeout 120 \
+	--run /dev/null boot
