@@ -58,3 +58,56 @@ says "a silent kernel" "The kernel printed nothing. Delete .* and run 'make imag
 says "a kernel without its initrd" "none of its programs did. Its console ends with:" \
 	env MACHINE_INITRD="$top/Makefile" "$viommu/boot" --raw --timeout 120 \
 	--run /dev/null boot
+
+# --- what counts as a failure
+
+# verdict <awk script> [-v name=value]...: of standard input
+verdict()
+{
+	awk -v name=boot "${@:2}" -f "$viommu/$1"
+}
+
+# A program whose last test was skipped
+skipping()
+{
+	printf '@@ begin prog\n1..2\nok 1 one\nok 2 two # SKIP no cgroup2\n@@ end prog 0\n@@ done\n'
+}
+
+# Two suites of KUnit
+suites()
+{
+	printf '1..2\n'
+	printf '    # Subtest: first\n    1..1\n    ok 1 one\nok 1 first\n'
+	printf '    # Subtest: second\n    1..1\n    ok 1 two%s\nok 2 second\n' "$1"
+}
+
+skip_fails()
+{
+	skipping | verdict tap.awk
+}
+whole_program_skips()
+{
+	printf '@@ begin prog\n1..0 # SKIP no debugfs\n@@ end prog 4\n@@ done\n' | verdict tap.awk
+}
+may_skip()
+{
+	skipping | MAY_SKIP='^prog: two ' verdict tap.awk
+}
+kunit_runs()
+{
+	suites '' | verdict ktap.awk -v want='first second'
+}
+kunit_lost()
+{
+	suites '' | verdict ktap.awk -v want='first second third'
+}
+kunit_skips()
+{
+	suites ' # SKIP no device tree' | verdict ktap.awk -v want='first second'
+}
+says "a skip fails" "^not ok - boot: skipped: prog: two # SKIP no cgroup2" skip_fails
+says "a program that skips itself fails" "^not ok - boot: skipped: prog: no debugfs" whole_program_skips
+check "a skip that the run names does not" may_skip
+check "KUnit: all suites ran" kunit_runs
+says "KUnit: a suite that did not run fails" "^not ok - boot: third: KUnit ran no case" kunit_lost
+says "KUnit: a skip fails" "^not ok - boot: skipped: second: two" kunit_skips

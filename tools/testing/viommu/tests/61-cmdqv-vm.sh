@@ -43,12 +43,17 @@ queues()
 	local name=$1 knobs=$2 cannot=$3
 
 	shift 3
+<<<<<<< HEAD
 	echo "t -t 2000 tegra241_cmdqv tegra241_cmdqv $*" > "$scratch/run"
 	MACHINE_SMP=4 vm --timeout 2100 --cmdqv="${knobs:-on}" --leaks --run "$scratch/run" \
+=======
+	echo "t -t 800 tegra241_cmdqv tegra241_cmdqv $*" > "$scratch/run"
+	MACHINE_SMP=4 vm --timeout 850 --cmdqv="${knobs:-on}" --leaks --run "$scratch/run" \
+		--may-skip "[.]($never${cannot:+|$cannot}) " \
+>>>>>>> a29fa38 (boot: Fail on a KUnit suite that is lost, and on a skip that no test names)
 		"${options[@]}" "cmdqv-vm-$name" -- \
 		-device "$edu,addr=4.0" -device "$edu,addr=5.0" |
-		{ grep -vE "^skip - .*[.]($never${cannot:+|$cannot}) " || true; } |
-		sed 's/^skip - /not ok - skipped: /'
+		{ grep -v '^skip - ' || true; }
 }
 
 # Few VINTFs, so that they run out; one queue and one StreamID for each; none for VMs.
@@ -85,7 +90,7 @@ caught()
 	echo "t -t 200 tegra241_cmdqv tegra241_cmdqv -t $2" > "$scratch/run"
 	vm --timeout 250 --cmdqv="$1" --run "$scratch/run" "cmdqv-vm-${1%%=*}" -- \
 		-device "$edu,addr=4.0" -device "$edu,addr=5.0" > "$scratch/caught"
-	if grep -q "^not ok - .*tegra241_cmdqv: .*\.$2" "$scratch/caught"; then
+	if grep -q "^not ok - [^:]*: tegra241_cmdqv: .*\.$2" "$scratch/caught"; then
 		ok "cmdqv-vm-${1%%=*}: $2 fails"
 	else
 		not_ok "cmdqv-vm-${1%%=*}: $2 does not see it"
