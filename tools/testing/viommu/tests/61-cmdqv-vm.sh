@@ -43,14 +43,9 @@ queues()
 	local name=$1 knobs=$2 cannot=$3
 
 	shift 3
-<<<<<<< HEAD
 	echo "t -t 2000 tegra241_cmdqv tegra241_cmdqv $*" > "$scratch/run"
 	MACHINE_SMP=4 vm --timeout 2100 --cmdqv="${knobs:-on}" --leaks --run "$scratch/run" \
-=======
-	echo "t -t 800 tegra241_cmdqv tegra241_cmdqv $*" > "$scratch/run"
-	MACHINE_SMP=4 vm --timeout 850 --cmdqv="${knobs:-on}" --leaks --run "$scratch/run" \
 		--may-skip "[.]($never${cannot:+|$cannot}) " \
->>>>>>> a29fa38 (boot: Fail on a KUnit suite that is lost, and on a skip that no test names)
 		"${options[@]}" "cmdqv-vm-$name" -- \
 		-device "$edu,addr=4.0" -device "$edu,addr=5.0" |
 		{ grep -v '^skip - ' || true; }
