@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * IOMMU_IOAS_CHANGE_PROCESS: another process is charged for mapped memory
+ * IOMMU_IOAS_CHANGE_PROCESS: charge another process for mapped memory
  *
- * An iopt_pages remembers the process that mapped it: its mm, its group leader and
- * its user. That process, the payer, is charged for the pages that are pinned, also
- * when another process or a driver pins or unpins them later. A file can be pinned
- * without the payer's mm, so the payer of an iopt_pages with a file can change.
+ * An iopt_pages remembers the mm, the group leader and the user of the process that
+ * mapped it. This process, the payer, is charged for the pinned pages, also if another
+ * process or a driver pins or unpins them later. A file can be pinned without the mm
+ * of the payer. So an iopt_pages that has a file can change its payer.
  *
- * A context lists every iopt_pages that one of its IOASes has mapped, once and from
- * the first mapping until it is freed. The list includes those that another thread
- * copies or unmaps right now. So the change needs no IOAS and no area: it walks the
- * list, and an iopt_pages is charged once however many areas share it.
+ * A context lists every iopt_pages that its IOASes have mapped, from the first mapping
+ * until the iopt_pages is freed. The list has an iopt_pages once, however many areas
+ * share it, and also while another thread copies or unmaps it. So a change of the payer
+ * walks the list. It looks at no IOAS and takes no lock of one.
  *
- * iommufd_ctx::account_rwsem makes the change atomic. It is held for reading while
- * the charge of an iopt_pages with a file changes, and while the list changes. It is
- * held for writing while all payers change. It is not held while pages are pinned:
- * what another thread has pinned and not yet charged is charged to the new payer.
+ * An iopt_pages that is being mapped for the first time is not on the list yet. A change
+ * leaves it to the process that maps it.
  *
- * Everything that can fail comes first: the caller is charged for the sum, in one
- * step. Nothing has to be undone.
+ * iommufd_ctx::account_rwsem makes a change atomic. A thread holds it for reading while
+ * it changes the charge of an iopt_pages with a file, or the list. A change holds it for
+ * writing. Nobody holds it while pinning pages. If a thread has pinned pages but has not
+ * charged them yet when the payer changes, the thread then charges the new payer.
  *
- * The process that an iopt_pages remembers while it is mapped for the first time
- * is the one that maps it. It is not on the list yet, and the change leaves it alone.
+ * A change first charges the caller for the sum of all pinned pages. Only this can fail,
+ * so a change never has to undo anything.
  *
  * Lock order: io_pagetable::domains_rwsem, io_pagetable::iova_rwsem,
  * iopt_pages::mutex, iommufd_ctx::account_rwsem, then mmap_lock of a payer, or
@@ -39,11 +39,11 @@
 #include "iommufd_private.h"
 
 /**
- * iopt_pages_enlist() - List the pages in their context, if they are not there yet
- * @pages: Pages that an area is about to get
+ * iopt_pages_enlist() - Add pages to the list of their context
+ * @pages: Pages that an area is about to get, which can be on the list already
  *
- * Context: The caller holds the iova_rwsem of the area's IOAS for writing, and lets
- *          nobody see the pages in the area before.
+ * Context: The caller holds the iova_rwsem of the area's IOAS for writing. So no other
+ *          thread can use the area before its pages are on the list.
  */
 void iopt_pages_enlist(struct iopt_pages *pages)
 {
@@ -58,14 +58,14 @@ void iopt_pages_enlist(struct iopt_pages *pages)
 }
 
 /**
- * iopt_pages_delist() - Undo iopt_pages_enlist() for pages that are freed
- * @pages: Pages without references, which need not be listed
+ * iopt_pages_delist() - Remove pages from the list of their context
+ * @pages: Pages that are being freed, which need not be on the list
  */
 void iopt_pages_delist(struct iopt_pages *pages)
 {
 	struct iommufd_ctx *ictx = pages->ictx;
 
-	/* No area ever had the pages */
+	/* They were never mapped, and then ictx can be NULL */
 	if (list_empty(&pages->account_item))
 		return;
 
@@ -76,7 +76,7 @@ void iopt_pages_delist(struct iopt_pages *pages)
 	up_read(&ictx->account_rwsem);
 }
 
-/* Whether a change to @account_mode of the caller charges the same counter */
+/* Return true if the caller, with @account_mode, is charged for the pages already */
 static bool iopt_pages_same_charge(struct iopt_pages *pages, u8 account_mode)
 {
 	if (pages->account_mode != account_mode)
@@ -91,9 +91,8 @@ static bool iopt_pages_same_charge(struct iopt_pages *pages, u8 account_mode)
 }
 
 /*
- * Charge the caller for all that is pinned and that the caller does not pay for
- * already. The RLIMIT_MEMLOCK of the caller applies, unless there is nothing to
- * charge. What it is exceeded by does not matter: nothing is charged then.
+ * Charge the caller for all pinned pages that it is not charged for already. If there
+ * are any, the RLIMIT_MEMLOCK of the caller applies to their sum.
  */
 static int iommufd_charge_caller(struct iommufd_ctx *ictx, u8 account_mode)
 {
@@ -103,7 +102,7 @@ static int iommufd_charge_caller(struct iommufd_ctx *ictx, u8 account_mode)
 	lockdep_assert_held_write(&ictx->account_rwsem);
 
 	list_for_each_entry(pages, &ictx->account_list, account_item) {
-		/* Only the process that has the address can pin it */
+		/* Only a process that has the address can pin the memory */
 		if (!pages->file)
 			return -EINVAL;
 		if (!iopt_pages_same_charge(pages, account_mode))
@@ -123,7 +122,7 @@ static int iommufd_charge_caller(struct iommufd_ctx *ictx, u8 account_mode)
 	return 0;
 }
 
-/* The caller has been charged for the pages by iommufd_charge_caller() */
+/* iommufd_charge_caller() has charged the caller, so only drop the old charge */
 static void iopt_pages_change_payer(struct iopt_pages *pages, u8 account_mode)
 {
 	lockdep_assert_held_write(&pages->ictx->account_rwsem);
@@ -149,7 +148,7 @@ int iommufd_ioas_change_process(struct iommufd_ucmd *ucmd)
 	if (cmd->__reserved)
 		return -EOPNOTSUPP;
 
-	/* As if the caller had mapped the memory */
+	/* Charge the caller as if it had mapped the memory */
 	account_mode = iopt_account_mode();
 	if (account_mode == IOPT_PAGES_ACCOUNT_USER &&
 	    ictx->account_mode == IOPT_PAGES_ACCOUNT_MM)

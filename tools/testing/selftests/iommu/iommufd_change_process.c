@@ -364,15 +364,18 @@ FIXTURE_TEARDOWN(change)
 #define JOB(_fn, ...) \
 	((struct job){ .fn = _fn, .fd = self->fd, .file = self->file, __VA_ARGS__ })
 
+#define OLD (&self->old)
+#define NEW (&self->new)
+
 /* Map @_pages of the file, from page @_start on, to page @_at of IOAS @_i */
 #define MAP(_proc, _i, _at, _start, _pages)                              \
-	ASSERT_EQ(0, proc_run(&self->_proc,                              \
+	ASSERT_EQ(0, proc_run(_proc,                                     \
 			      JOB(job_map_file,                          \
 				  .ioas_id = self->ioas_ids[_i],         \
 				  .iova = IOVA(_at), .src_iova = _start, \
 				  .pages = _pages)))
 #define COPY(_proc, _i, _at, _src_i, _src_at, _pages)                    \
-	ASSERT_EQ(0, proc_run(&self->_proc,                              \
+	ASSERT_EQ(0, proc_run(_proc,                                     \
 			      JOB(job_copy,                              \
 				  .ioas_id = self->ioas_ids[_i],         \
 				  .iova = IOVA(_at),                     \
@@ -380,18 +383,18 @@ FIXTURE_TEARDOWN(change)
 				  .src_iova = IOVA(_src_at),             \
 				  .pages = _pages)))
 #define UNMAP(_proc, _i, _at, _pages)                                    \
-	ASSERT_EQ(0, proc_run(&self->_proc,                              \
+	ASSERT_EQ(0, proc_run(_proc,                                     \
 			      JOB(job_unmap,                             \
 				  .ioas_id = self->ioas_ids[_i],         \
 				  .iova = IOVA(_at), .pages = _pages)))
-#define CHANGE(_proc) proc_run(&self->_proc, JOB(job_change))
+#define CHANGE(_proc) proc_run(_proc, JOB(job_change))
 #define LIMIT_TO(_proc, _pages) \
-	ASSERT_EQ(0, proc_run(&self->_proc, JOB(job_limit, .pages = _pages)))
+	ASSERT_EQ(0, proc_run(_proc, JOB(job_limit, .pages = _pages)))
 
 /* @_charged pages count against the RLIMIT_MEMLOCK of the process */
 #define EXPECT_ROOM(_proc, _capable, _charged)                           \
 	EXPECT_EQ((_capable) ? FILE_PAGES : LIMIT - (_charged),          \
-		  proc_run(&self->_proc,                                 \
+		  proc_run(_proc,                                        \
 			   (struct job){ .fn = job_room,                 \
 					 .fd = self->probe_fd,           \
 					 .ioas_id = self->probe_ioas_id, \
@@ -412,9 +415,9 @@ FIXTURE_TEARDOWN(change)
 		EXPECT_EQ(variant->mm_mode && !variant->new_capable ?        \
 				  __new : 0,                                 \
 			  proc_pages(&self->new, "VmLck"));                  \
-		EXPECT_ROOM(old, variant->old_capable,                       \
+		EXPECT_ROOM(OLD, variant->old_capable,                       \
 			    __old + (variant->one_user ? __new : 0));        \
-		EXPECT_ROOM(new, variant->new_capable,                       \
+		EXPECT_ROOM(NEW, variant->new_capable,                       \
 			    __new + (variant->one_user ? __old : 0));        \
 	})
 
@@ -423,9 +426,9 @@ FIXTURE_TEARDOWN(change)
 
 TEST_F(change, one_area_moves_with_its_charge)
 {
-	MAP(old, 0, 0, 0, 5);
+	MAP(OLD, 0, 0, 0, 5);
 	EXPECT_PAYS(5, 0);
-	EXPECT_EQ(0, CHANGE(new));
+	EXPECT_EQ(0, CHANGE(NEW));
 	EXPECT_PAYS(0, 5);
 	/* DMA goes where it went */
 	EXPECT_EQ(0, check_map(self->fd, self->hwpt_ids[0], IOVA(0),
@@ -433,17 +436,17 @@ TEST_F(change, one_area_moves_with_its_charge)
 	EXPECT_EQ(self->pins + 5, pins());
 
 	/* Whoever unmaps it */
-	UNMAP(old, 0, 0, 5);
+	UNMAP(OLD, 0, 0, 5);
 	EXPECT_PAYS(0, 0);
 	EXPECT_EQ(self->pins, pins());
 }
 
 TEST_F(change, nothing_mapped_succeeds)
 {
-	EXPECT_EQ(0, CHANGE(new));
-	MAP(old, 0, 0, 0, 5);
-	UNMAP(old, 0, 0, 5);
-	EXPECT_EQ(0, CHANGE(new));
+	EXPECT_EQ(0, CHANGE(NEW));
+	MAP(OLD, 0, 0, 0, 5);
+	UNMAP(OLD, 0, 0, 5);
+	EXPECT_EQ(0, CHANGE(NEW));
 	EXPECT_PAYS(0, 0);
 }
 
@@ -452,24 +455,24 @@ TEST_F(change, areas_of_all_ioases_move)
 	unsigned int i;
 
 	for (i = 0; i != NUM_IOAS; i++) {
-		MAP(old, i, 0, 0, 2);
-		MAP(old, i, 10, 5 * i, 3);
-		MAP(old, i, 20, 30, 4);
+		MAP(OLD, i, 0, 0, 2);
+		MAP(OLD, i, 10, 5 * i, 3);
+		MAP(OLD, i, 20, 30, 4);
 	}
 	EXPECT_PAYS(27, 0);
-	EXPECT_EQ(0, CHANGE(new));
+	EXPECT_EQ(0, CHANGE(NEW));
 	EXPECT_PAYS(0, 27);
 	for (i = 0; i != NUM_IOAS; i++) {
-		UNMAP(new, i, 10, 3);
+		UNMAP(NEW, i, 10, 3);
 		EXPECT_PAYS(0, 27 - 3 * ((int)i + 1));
 	}
 	/* What is mapped from now on belongs to the process that maps it */
-	MAP(old, 1, 10, 0, 6);
+	MAP(OLD, 1, 10, 0, 6);
 	EXPECT_PAYS(6, 18);
-	EXPECT_EQ(0, CHANGE(new));
+	EXPECT_EQ(0, CHANGE(NEW));
 	EXPECT_PAYS(0, 24);
 	/* And back */
-	EXPECT_EQ(0, CHANGE(old));
+	EXPECT_EQ(0, CHANGE(OLD));
 	EXPECT_PAYS(24, 0);
 	for (i = 0; i != NUM_IOAS; i++)
 		test_ioctl_destroy(self->stdev_ids[i]);
@@ -479,41 +482,41 @@ TEST_F(change, areas_of_all_ioases_move)
 /* In one IOAS and in others, all of them or a part: the pages are pinned once */
 TEST_F(change, copies_are_charged_once)
 {
-	MAP(old, 0, 0, 0, 8);
-	COPY(old, 0, 10, 0, 0, 8);
-	COPY(old, 1, 0, 0, 0, 8);
-	COPY(old, 2, 0, 1, 2, 5);
+	MAP(OLD, 0, 0, 0, 8);
+	COPY(OLD, 0, 10, 0, 0, 8);
+	COPY(OLD, 1, 0, 0, 0, 8);
+	COPY(OLD, 2, 0, 1, 2, 5);
 	EXPECT_PAYS(8, 0);
-	EXPECT_EQ(0, CHANGE(new));
+	EXPECT_EQ(0, CHANGE(NEW));
 	EXPECT_PAYS(0, 8);
 	/* Two mappings of a page of the file are two pins */
-	MAP(old, 2, 20, 0, 8);
+	MAP(OLD, 2, 20, 0, 8);
 	EXPECT_PAYS(8, 8);
-	EXPECT_EQ(0, CHANGE(new));
+	EXPECT_EQ(0, CHANGE(NEW));
 	EXPECT_PAYS(0, 16);
-	UNMAP(new, 2, 20, 8);
+	UNMAP(NEW, 2, 20, 8);
 	/* The last copy that has a page keeps the charge for it */
-	UNMAP(new, 0, 0, 8);
-	UNMAP(new, 0, 10, 8);
+	UNMAP(NEW, 0, 0, 8);
+	UNMAP(NEW, 0, 10, 8);
 	EXPECT_PAYS(0, 8);
-	UNMAP(new, 1, 0, 8);
+	UNMAP(NEW, 1, 0, 8);
 	EXPECT_PAYS(0, 5);
-	EXPECT_EQ(0, CHANGE(old));
+	EXPECT_EQ(0, CHANGE(OLD));
 	EXPECT_PAYS(5, 0);
-	UNMAP(old, 2, 0, 5);
+	UNMAP(OLD, 2, 0, 5);
 	EXPECT_PAYS(0, 0);
 }
 
 /* A copy that is made later by another process has the pages of the first one */
 TEST_F(change, copy_after_a_change_is_charged_to_the_new_process)
 {
-	MAP(old, 0, 0, 0, 8);
+	MAP(OLD, 0, 0, 0, 8);
 	test_ioctl_destroy(self->stdev_ids[0]);
 	EXPECT_PAYS(0, 0);
-	EXPECT_EQ(0, CHANGE(new));
-	COPY(old, 1, 0, 0, 0, 8);
+	EXPECT_EQ(0, CHANGE(NEW));
+	COPY(OLD, 1, 0, 0, 0, 8);
 	EXPECT_PAYS(0, 8);
-	UNMAP(old, 1, 0, 8);
+	UNMAP(OLD, 1, 0, 8);
 	EXPECT_PAYS(0, 0);
 }
 
@@ -523,9 +526,9 @@ TEST_F(change, unpinned_memory_moves)
 	__u32 stdev_id;
 
 	test_ioctl_destroy(self->stdev_ids[0]);
-	MAP(old, 0, 0, 0, 7);
+	MAP(OLD, 0, 0, 0, 7);
 	EXPECT_PAYS(0, 0);
-	EXPECT_EQ(0, CHANGE(new));
+	EXPECT_EQ(0, CHANGE(NEW));
 	EXPECT_PAYS(0, 0);
 	test_cmd_mock_domain(self->ioas_ids[0], &stdev_id, NULL, NULL);
 	EXPECT_PAYS(0, 7);
@@ -541,11 +544,11 @@ TEST_F(change, pins_of_an_access_move)
 	test_ioctl_destroy(self->stdev_ids[0]);
 	test_cmd_create_access(self->ioas_ids[0], &access_id,
 			       MOCK_FLAGS_ACCESS_CREATE_NEEDS_PIN_PAGES);
-	MAP(old, 0, 0, 0, 10);
+	MAP(OLD, 0, 0, 0, 10);
 	ASSERT_EQ(0, access_pin(self->fd, access_id, IOVA(2), 3 * PAGE_SIZE,
 				self->va + 2 * PAGE_SIZE, 0, &id));
 	EXPECT_PAYS(3, 0);
-	EXPECT_EQ(0, CHANGE(new));
+	EXPECT_EQ(0, CHANGE(NEW));
 	EXPECT_PAYS(0, 3);
 	ASSERT_EQ(0, access_pin(self->fd, access_id, IOVA(4), 4 * PAGE_SIZE,
 				self->va + 4 * PAGE_SIZE, 0, &id2));
@@ -554,7 +557,7 @@ TEST_F(change, pins_of_an_access_move)
 	EXPECT_PAYS(0, 4);
 	test_cmd_mock_domain(self->ioas_ids[0], &stdev_id, NULL, NULL);
 	EXPECT_PAYS(0, 10);
-	EXPECT_EQ(0, CHANGE(old));
+	EXPECT_EQ(0, CHANGE(OLD));
 	EXPECT_PAYS(10, 0);
 	test_ioctl_destroy(stdev_id);
 	EXPECT_PAYS(4, 0);
@@ -570,13 +573,13 @@ TEST_F(change, unmap_under_an_access_uncharges_the_new_process)
 
 	test_cmd_create_access(self->ioas_ids[0], &access_id,
 			       MOCK_FLAGS_ACCESS_CREATE_NEEDS_PIN_PAGES);
-	MAP(old, 0, 0, 0, 10);
+	MAP(OLD, 0, 0, 0, 10);
 	ASSERT_EQ(0, access_pin(self->fd, access_id, IOVA(0), 10 * PAGE_SIZE,
 				self->va, 0, &id));
 	EXPECT_PAYS(10, 0);
-	EXPECT_EQ(0, CHANGE(new));
+	EXPECT_EQ(0, CHANGE(NEW));
 	EXPECT_PAYS(0, 10);
-	UNMAP(old, 0, 0, 10);
+	UNMAP(OLD, 0, 0, 10);
 	EXPECT_PAYS(0, 0);
 	test_cmd_destroy_access(access_id);
 }
@@ -590,37 +593,37 @@ TEST_F(change, memory_of_a_hw_queue_moves)
 			    IOMMU_HWPT_ALLOC_NEST_PARENT, &parent_id);
 	ASSERT_EQ(0, viommu_alloc(self->fd, self->dev_ids[0], parent_id,
 				  &viommu_id));
-	MAP(old, 0, 0, 0, 4);
+	MAP(OLD, 0, 0, 0, 4);
 	ASSERT_EQ(0, hw_queue_alloc(self->fd, viommu_id, 0, IOVA(1), PAGE_SIZE,
 				    &hw_queue_id));
 	EXPECT_PAYS(4, 0);
-	EXPECT_EQ(0, CHANGE(new));
+	EXPECT_EQ(0, CHANGE(NEW));
 	EXPECT_PAYS(0, 4);
-	EXPECT_EQ(EBUSY, proc_run(&self->new,
+	EXPECT_EQ(EBUSY, proc_run(NEW,
 				  JOB(job_unmap, .ioas_id = self->ioas_ids[0],
 				      .iova = IOVA(0), .pages = 4)));
 	proc_exit(&self->old);
 	test_ioctl_destroy(hw_queue_id);
-	UNMAP(new, 0, 0, 4);
+	UNMAP(NEW, 0, 0, 4);
 	EXPECT_EQ(0, proc_pages(&self->new, "VmPin"));
-	EXPECT_ROOM(new, variant->new_capable, 0);
+	EXPECT_ROOM(NEW, variant->new_capable, 0);
 	test_ioctl_destroy(viommu_id);
 	test_ioctl_destroy(parent_id);
 }
 
 TEST_F(change, same_process_again_succeeds)
 {
-	MAP(old, 0, 0, 0, 8);
-	EXPECT_EQ(0, CHANGE(old));
-	EXPECT_EQ(0, CHANGE(old));
+	MAP(OLD, 0, 0, 0, 8);
+	EXPECT_EQ(0, CHANGE(OLD));
+	EXPECT_EQ(0, CHANGE(OLD));
 	EXPECT_PAYS(8, 0);
 	/* There is nothing to charge, so the limit does not matter */
-	LIMIT_TO(old, 0);
-	EXPECT_EQ(0, CHANGE(old));
-	LIMIT_TO(old, LIMIT);
+	LIMIT_TO(OLD, 0);
+	EXPECT_EQ(0, CHANGE(OLD));
+	LIMIT_TO(OLD, LIMIT);
 	EXPECT_PAYS(8, 0);
-	EXPECT_EQ(0, CHANGE(new));
-	EXPECT_EQ(0, CHANGE(new));
+	EXPECT_EQ(0, CHANGE(NEW));
+	EXPECT_EQ(0, CHANGE(NEW));
 	EXPECT_PAYS(0, 8);
 }
 
@@ -630,41 +633,41 @@ TEST_F(change, over_the_limit_changes_nothing)
 	unsigned int i;
 
 	for (i = 0; i != NUM_IOAS; i++)
-		MAP(old, i, 0, 0, 7);
-	COPY(old, 0, 20, 1, 0, 7);
-	MAP(old, 2, 20, 0, 1);
+		MAP(OLD, i, 0, 0, 7);
+	COPY(OLD, 0, 20, 1, 0, 7);
+	MAP(OLD, 2, 20, 0, 1);
 	EXPECT_PAYS(22, 0);
-	LIMIT_TO(new, 21);
-	EXPECT_EQ(OVER_LIMIT, CHANGE(new));
-	LIMIT_TO(new, LIMIT);
+	LIMIT_TO(NEW, 21);
+	EXPECT_EQ(OVER_LIMIT, CHANGE(NEW));
+	LIMIT_TO(NEW, LIMIT);
 	if (OVER_LIMIT)
 		EXPECT_PAYS(22, 0);
 	else
 		EXPECT_PAYS(0, 22);
 
 	/* What fits exactly moves */
-	EXPECT_EQ(0, CHANGE(old));
-	LIMIT_TO(new, 22);
-	EXPECT_EQ(0, CHANGE(new));
-	LIMIT_TO(new, LIMIT);
+	EXPECT_EQ(0, CHANGE(OLD));
+	LIMIT_TO(NEW, 22);
+	EXPECT_EQ(0, CHANGE(NEW));
+	LIMIT_TO(NEW, LIMIT);
 	EXPECT_PAYS(0, 22);
 }
 
 /* What the new process has locked already counts as well */
 TEST_F(change, limit_includes_own_memory)
 {
-	MAP(old, 0, 0, 0, 7);
-	MAP(new, 1, 0, 0, 5);
-	LIMIT_TO(new, 11);
-	EXPECT_EQ(OVER_LIMIT, CHANGE(new));
-	LIMIT_TO(new, LIMIT);
+	MAP(OLD, 0, 0, 0, 7);
+	MAP(NEW, 1, 0, 0, 5);
+	LIMIT_TO(NEW, 11);
+	EXPECT_EQ(OVER_LIMIT, CHANGE(NEW));
+	LIMIT_TO(NEW, LIMIT);
 	if (OVER_LIMIT)
 		EXPECT_PAYS(7, 5);
 	else
 		EXPECT_PAYS(0, 12);
-	LIMIT_TO(new, 12);
-	EXPECT_EQ(0, CHANGE(new));
-	LIMIT_TO(new, LIMIT);
+	LIMIT_TO(NEW, 12);
+	EXPECT_EQ(0, CHANGE(NEW));
+	LIMIT_TO(NEW, LIMIT);
 	EXPECT_PAYS(0, 12);
 }
 
@@ -673,60 +676,60 @@ TEST_F(change, memory_by_address_changes_nothing)
 	unsigned int i;
 
 	for (i = 0; i != NUM_IOAS; i++)
-		MAP(old, i, 0, 0, 5);
+		MAP(OLD, i, 0, 0, 5);
 	/* In each IOAS, where it is pinned and where it is not */
 	test_ioctl_destroy(self->stdev_ids[1]);
 	for (i = 0; i != NUM_IOAS; i++) {
-		ASSERT_EQ(0, proc_run(&self->old,
+		ASSERT_EQ(0, proc_run(OLD,
 				      JOB(job_map_address,
 					  .ioas_id = self->ioas_ids[i],
 					  .iova = IOVA(50), .pages = 2)));
-		EXPECT_EQ(EINVAL, CHANGE(new));
-		EXPECT_EQ(EINVAL, CHANGE(old));
+		EXPECT_EQ(EINVAL, CHANGE(NEW));
+		EXPECT_EQ(EINVAL, CHANGE(OLD));
 		EXPECT_PAYS(i == 1 ? 10 : 12, 0);
-		UNMAP(old, i, 50, 2);
+		UNMAP(OLD, i, 50, 2);
 		EXPECT_PAYS(10, 0);
 	}
 
 	/* A copy is left */
-	ASSERT_EQ(0, proc_run(&self->old,
+	ASSERT_EQ(0, proc_run(OLD,
 			      JOB(job_map_address,
 				  .ioas_id = self->ioas_ids[0],
 				  .iova = IOVA(50), .pages = 2)));
-	COPY(old, 2, 50, 0, 50, 2);
-	UNMAP(old, 0, 50, 2);
-	EXPECT_EQ(EINVAL, CHANGE(new));
+	COPY(OLD, 2, 50, 0, 50, 2);
+	UNMAP(OLD, 0, 50, 2);
+	EXPECT_EQ(EINVAL, CHANGE(NEW));
 	EXPECT_PAYS(12, 0);
-	UNMAP(old, 2, 50, 2);
+	UNMAP(OLD, 2, 50, 2);
 
-	EXPECT_EQ(0, CHANGE(new));
+	EXPECT_EQ(0, CHANGE(NEW));
 	EXPECT_PAYS(0, 10);
 }
 
 /* A mapping that failed does not count as memory by address */
 TEST_F(change, failed_mapping_by_address_is_no_memory)
 {
-	MAP(old, 0, 0, 0, 5);
-	EXPECT_EQ(EEXIST, proc_run(&self->old,
+	MAP(OLD, 0, 0, 0, 5);
+	EXPECT_EQ(EEXIST, proc_run(OLD,
 				   JOB(job_map_address,
 				       .ioas_id = self->ioas_ids[0],
 				       .iova = IOVA(0), .pages = 2)));
-	EXPECT_EQ(0, CHANGE(new));
+	EXPECT_EQ(0, CHANGE(NEW));
 	EXPECT_PAYS(0, 5);
 }
 
 /* Another iommufd of the processes is none of this one's business */
 TEST_F(change, other_iommufd_stays)
 {
-	MAP(old, 0, 0, 0, 5);
-	ASSERT_EQ(0, proc_run(&self->old,
+	MAP(OLD, 0, 0, 0, 5);
+	ASSERT_EQ(0, proc_run(OLD,
 			      (struct job){ .fn = job_map_address,
 					    .fd = self->probe_fd,
 					    .ioas_id = self->probe_ioas_id,
 					    .iova = IOVA(FILE_PAGES),
 					    .pages = 3 }));
 	EXPECT_PAYS(8, 0);
-	EXPECT_EQ(0, CHANGE(new));
+	EXPECT_EQ(0, CHANGE(NEW));
 	EXPECT_PAYS(3, 5);
 }
 
@@ -741,12 +744,12 @@ TEST_F(change, memory_of_an_exited_process_moves)
 	const bool dead_mm = variant->mm_mode && !variant->old_capable;
 	__u32 stdev_id;
 
-	MAP(old, 0, 0, 0, 9);
-	MAP(old, 1, 0, 0, 9);
+	MAP(OLD, 0, 0, 0, 9);
+	MAP(OLD, 1, 0, 0, 9);
 	proc_exit(&self->old);
 	OLD_AGAIN();
 	/* What a mm was charged for went with it, what a user is charged for not */
-	EXPECT_ROOM(old, variant->old_capable, variant->mm_mode ? 0 : 18);
+	EXPECT_ROOM(OLD, variant->old_capable, variant->mm_mode ? 0 : 18);
 	test_ioctl_destroy(self->stdev_ids[1]);
 	EXPECT_EQ(dead_mm ? EFAULT : 0,
 		  _test_cmd_mock_domain(self->fd, self->ioas_ids[1], &stdev_id,
@@ -754,12 +757,12 @@ TEST_F(change, memory_of_an_exited_process_moves)
 	if (!dead_mm)
 		test_ioctl_destroy(stdev_id);
 
-	EXPECT_EQ(0, CHANGE(new));
+	EXPECT_EQ(0, CHANGE(NEW));
 	EXPECT_PAYS(0, 9);
 	/* Now there is an mm to charge again */
 	test_cmd_mock_domain(self->ioas_ids[1], &stdev_id, NULL, NULL);
 	EXPECT_PAYS(0, 18);
-	UNMAP(new, 0, 0, 9);
+	UNMAP(NEW, 0, 0, 9);
 	EXPECT_PAYS(0, 9);
 	test_ioctl_destroy(stdev_id);
 	EXPECT_PAYS(0, 0);
@@ -767,25 +770,25 @@ TEST_F(change, memory_of_an_exited_process_moves)
 
 TEST_F(change, over_the_limit_after_an_exit_changes_nothing)
 {
-	MAP(old, 0, 0, 0, 9);
+	MAP(OLD, 0, 0, 0, 9);
 	proc_exit(&self->old);
-	LIMIT_TO(new, 8);
-	EXPECT_EQ(OVER_LIMIT, CHANGE(new));
-	LIMIT_TO(new, LIMIT);
+	LIMIT_TO(NEW, 8);
+	EXPECT_EQ(OVER_LIMIT, CHANGE(NEW));
+	LIMIT_TO(NEW, LIMIT);
 	OLD_AGAIN();
-	EXPECT_ROOM(old, variant->old_capable, variant->mm_mode ? 0 :
+	EXPECT_ROOM(OLD, variant->old_capable, variant->mm_mode ? 0 :
 		    OVER_LIMIT || variant->one_user ? 9 : 0);
-	UNMAP(new, 0, 0, 9);
+	UNMAP(NEW, 0, 0, 9);
 	EXPECT_PAYS(0, 0);
 }
 
 /* The new process exits in its turn */
 TEST_F(change, memory_of_an_exited_new_process_moves_on)
 {
-	MAP(old, 0, 0, 0, 9);
-	EXPECT_EQ(0, CHANGE(new));
+	MAP(OLD, 0, 0, 0, 9);
+	EXPECT_EQ(0, CHANGE(NEW));
 	proc_exit(&self->new);
-	EXPECT_EQ(0, CHANGE(old));
+	EXPECT_EQ(0, CHANGE(OLD));
 	ASSERT_TRUE(proc_start(&self->new, variant->new_capable,
 			       variant->one_user ? UID_A : UID_B));
 	EXPECT_PAYS(9, 0);
@@ -858,14 +861,14 @@ TEST_F(change, order_of_errors)
 {
 	struct iommu_ioas_change_process cmd = { .size = 8, .__reserved = 1 };
 
-	MAP(old, 0, 0, 0, 5);
-	ASSERT_EQ(0, proc_run(&self->old,
+	MAP(OLD, 0, 0, 0, 5);
+	ASSERT_EQ(0, proc_run(OLD,
 			      JOB(job_map_address, .ioas_id = self->ioas_ids[2],
 				  .iova = IOVA(50), .pages = 2)));
 	EXPECT_EQ(EOPNOTSUPP, call(self->fd, IOMMU_IOAS_CHANGE_PROCESS, &cmd));
-	LIMIT_TO(new, 0);
-	EXPECT_EQ(EINVAL, CHANGE(new));
-	LIMIT_TO(new, LIMIT);
+	LIMIT_TO(NEW, 0);
+	EXPECT_EQ(EINVAL, CHANGE(NEW));
+	LIMIT_TO(NEW, LIMIT);
 	EXPECT_PAYS(7, 0);
 }
 
@@ -1045,8 +1048,8 @@ TEST_F_TIMEOUT(change, races_keep_charges_exact, 600)
 	test_ioctl_destroy(self->stdev_ids[2]);
 	test_cmd_create_access(self->ioas_ids[2], &access_id,
 			       MOCK_FLAGS_ACCESS_CREATE_NEEDS_PIN_PAGES);
-	MAP(old, 0, 40, 0, 5);
-	MAP(old, 2, 0, 0, 4);
+	MAP(OLD, 0, 40, 0, 5);
+	MAP(OLD, 2, 0, 0, 4);
 	for (i = 0; i != ARRAY_SIZE(procs); i++)
 		ASSERT_TRUE(proc_start(&procs[i], variant->old_capable, UID_A));
 
@@ -1082,11 +1085,11 @@ TEST_F_TIMEOUT(change, races_keep_charges_exact, 600)
 	EXPECT_EQ(self->pins + 5, pins());
 	EXPECT_EQ(5, proc_pages(&self->old, "VmPin") +
 		     proc_pages(&self->new, "VmPin"));
-	EXPECT_EQ(0, CHANGE(old));
+	EXPECT_EQ(0, CHANGE(OLD));
 	EXPECT_PAYS(5, 0);
-	EXPECT_EQ(0, CHANGE(new));
+	EXPECT_EQ(0, CHANGE(NEW));
 	EXPECT_PAYS(0, 5);
-	UNMAP(new, 0, 40, 5);
+	UNMAP(NEW, 0, 40, 5);
 	EXPECT_PAYS(0, 0);
 	test_cmd_destroy_access(access_id);
 }
@@ -1099,8 +1102,8 @@ TEST_F(change, two_processes_at_once_never_share)
 	long pinned;
 
 	for (i = 0; i != NUM_IOAS; i++) {
-		MAP(old, i, 0, 0, 5);
-		MAP(old, i, 10, 0, 3);
+		MAP(OLD, i, 0, 0, 5);
+		MAP(OLD, i, 10, 0, 3);
 	}
 	for (round = 0; round != 5; round++) {
 		race_start(self->race, 1U << RACE_CHANGE);
@@ -1141,23 +1144,23 @@ TEST_F_TIMEOUT(change, old_process_is_killed, 600)
 				     .ioas_id = self->ioas_ids[0], .pages = 12);
 
 		atomic_store(&self->race->rounds, 0);
-		MAP(old, 1, 0, 0, 6);
+		MAP(OLD, 1, 0, 0, 6);
 		ASSERT_BEGIN(&self->old, job);
 		wait = 1 + rand_r(&seed) % 4;
 		while (atomic_load(&self->race->rounds) < wait) {
-			EXPECT_EQ(0, CHANGE(new));
+			EXPECT_EQ(0, CHANGE(NEW));
 			alive++;
 		}
 		proc_kill(&self->old);
-		EXPECT_EQ(0, CHANGE(new));
-		rc = proc_run(&self->new,
+		EXPECT_EQ(0, CHANGE(NEW));
+		rc = proc_run(NEW,
 			      JOB(job_unmap, .ioas_id = self->ioas_ids[0],
 				  .iova = IOVA(0), .pages = 12));
 		ASSERT_TRUE(!rc || rc == ENOENT);
 		mapped += !rc;
 		OLD_AGAIN();
 		EXPECT_PAYS(0, 6);
-		UNMAP(new, 1, 0, 6);
+		UNMAP(NEW, 1, 0, 6);
 		EXPECT_PAYS(0, 0);
 	}
 	TH_LOG("%u changes while it lived, %u of 30 times something was left",
@@ -1176,8 +1179,8 @@ TEST_F(change, fail_nth)
 	if (!fail_nth_open())
 		SKIP(return, "no fault injection in this kernel");
 	ASSERT_EQ(0, drop_ipc_lock());
-	MAP(old, 0, 0, 0, 5);
-	MAP(old, 2, 0, 0, 6);
+	MAP(OLD, 0, 0, 0, 5);
+	MAP(OLD, 2, 0, 0, 6);
 	SWEEP(1, change_process(self->fd),
 	      ({
 		EXPECT_PAYS(11, 0);
@@ -1185,7 +1188,7 @@ TEST_F(change, fail_nth)
 	      }),
 	      ({
 		EXPECT_EQ(pinned + 11, proc_pages(&me, "VmPin"));
-		EXPECT_EQ(0, CHANGE(old));
+		EXPECT_EQ(0, CHANGE(OLD));
 		EXPECT_PAYS(11, 0);
 		EXPECT_EQ(pinned, proc_pages(&me, "VmPin"));
 	      }));
