@@ -33,6 +33,7 @@
 #include <linux/lockdep.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <uapi/linux/iommufd.h>
 
 #include "io_pagetable.h"
@@ -102,6 +103,9 @@ static int iommufd_charge_caller(struct iommufd_ctx *ictx, u8 account_mode)
 	lockdep_assert_held_write(&ictx->account_rwsem);
 
 	list_for_each_entry(pages, &ictx->account_list, account_item) {
+		cond_resched();
+		if (fatal_signal_pending(current))
+			return -EINTR;
 		/* Only a process that has the address can pin the memory */
 		if (!pages->file)
 			return -EINVAL;
@@ -127,7 +131,8 @@ static void iopt_pages_change_payer(struct iopt_pages *pages, u8 account_mode)
 {
 	lockdep_assert_held_write(&pages->ictx->account_rwsem);
 
-	if (!iopt_pages_same_charge(pages, account_mode))
+	/* If nothing is pinned, do not wait for the mmap_lock of another process */
+	if (pages->last_npinned && !iopt_pages_same_charge(pages, account_mode))
 		iopt_pages_uncharge(pages);
 	if (pages->source_mm != current->mm) {
 		atomic64_add(pages->last_npinned, &current->mm->pinned_vm);
@@ -159,8 +164,10 @@ int iommufd_ioas_change_process(struct iommufd_ucmd *ucmd)
 	rc = iommufd_charge_caller(ictx, account_mode);
 	if (rc)
 		goto out_unlock;
-	list_for_each_entry(pages, &ictx->account_list, account_item)
+	list_for_each_entry(pages, &ictx->account_list, account_item) {
 		iopt_pages_change_payer(pages, account_mode);
+		cond_resched();
+	}
 out_unlock:
 	up_write(&ictx->account_rwsem);
 	return rc;
