@@ -18,7 +18,7 @@ kunit_suites()
 }
 
 # No search for leaks: the base's kunit_vm_mmap() leaks the mm that it makes.
-vm --timeout 850 --kunit "$(kunit_suites)" --append 'hugepagesz=2M hugepages=160' --run - vm-base << 'END'
+MACHINE_IMAGE=$quick vm --timeout 850 --kunit "$(kunit_suites)" --append 'hugepagesz=2M hugepages=160' --run - vm-base << 'END'
 t -t 400 iommufd iommufd
 t -t 400 iommufd_fail_nth iommufd_fail_nth
 END

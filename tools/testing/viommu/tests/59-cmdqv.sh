@@ -15,7 +15,7 @@ if [ ! -x "$build/qemu/qemu-system-aarch64" ]; then
 	exit
 fi
 
-# The driver's part is 6.12's own; on a kernel with KASAN it would take half an hour.
+# A kernel with KASAN takes twice as long.
 [ -n "${LONG:-}" ] || export MACHINE_IMAGE=$quick
 edu='edu,dma_mask=0xffffffffffff'
 # A disk without a medium behind it: each request is mapped and unmapped.

@@ -15,6 +15,8 @@ if [ ! -x "$build/qemu/qemu-system-aarch64" ]; then
 	skip cmdqv-vm "no build/qemu/qemu-system-aarch64: run 'make qemu'"
 	exit
 fi
+# A kernel with KASAN takes twice as long.
+[ -n "${LONG:-}" ] || export MACHINE_IMAGE=$quick
 edu='edu,dma_mask=0xffffffffffff'
 
 # The demo's story is true.
