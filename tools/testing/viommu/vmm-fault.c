@@ -62,7 +62,7 @@ int main(int argc, char **argv)
 	*(volatile uint64_t *)(bar + 0x88) = EDU_BUFFER;
 	*(volatile uint64_t *)(bar + 0x90) = 4;
 	*(volatile uint64_t *)(bar + 0x98) = 1;
-	for (tries = 0; tries < 100; tries++) {
+	for (tries = 0; tries < 2000; tries++) {
 		if (!(*(volatile uint64_t *)(bar + 0x98) & 1))
 			return 0;
 		usleep(50000);

@@ -84,7 +84,7 @@ monitor()
 	fifo=/vmm/tmp/$1.in
 	shift
 	# Nobody reads it once QEMU is dead.
-	timeout 5 sh -c "echo '$*' > $fifo"
+	timeout 60 sh -c "echo '$*' > $fifo"
 }
 
 # await seconds command...: until it succeeds. Looking often slows the guests.
@@ -160,7 +160,7 @@ relay()
 
 ends()
 {
-	await 30 ended "$1" && wait "$1"
+	await 120 ended "$1" && wait "$1"
 }
 
 # A QEMU that lets go of a device closes it.

@@ -22,7 +22,7 @@
 #include "iommufd_viommu.h"
 
 /* Seconds until a thread that should not wait is taken to hang */
-#define HANGS 20
+#define HANGS 60
 
 #define VIRT_ID 7
 
@@ -133,6 +133,7 @@ struct job {
 	int (*fn)(void *arg);
 	void *arg;
 	int rc;
+	atomic_int tid;
 	atomic_bool done;
 	pthread_t thread;
 };
@@ -141,6 +142,7 @@ static void *job_main(void *arg)
 {
 	struct job *job = arg;
 
+	atomic_store(&job->tid, syscall(__NR_gettid));
 	job->rc = job->fn(job->arg);
 	atomic_store(&job->done, true);
 	return NULL;
@@ -151,6 +153,7 @@ static int job_start(struct job *job, int (*fn)(void *arg), void *arg)
 	job->fn = fn;
 	job->arg = arg;
 	job->rc = -1;
+	atomic_store(&job->tid, 0);
 	atomic_store(&job->done, false);
 	return pthread_create(&job->thread, NULL, job_main, job);
 }
@@ -168,6 +171,16 @@ static void pause_ms(unsigned int ms)
 	struct timespec ts = { .tv_nsec = ms * 1000000 };
 
 	nanosleep(&ts, NULL);
+}
+
+/* It has begun, and sleeps in an ioctl */
+static bool job_sleeps(struct job *job)
+{
+	double until = now() + HANGS;
+
+	while (!atomic_load(&job->tid) && now() < until)
+		pause_ms(10);
+	return thread_sleeps(atomic_load(&job->tid), __NR_ioctl);
 }
 
 static bool job_ends(struct job *job)
@@ -805,8 +818,8 @@ TEST_F_TIMEOUT(slow, hwpt_alloc_behind_map, 120)
 	ASSERT_EQ(0, job_start(&mapper, map_page, self));
 	ASSERT_TRUE(trap_hit(&self->trap, &mapper.done));
 	ASSERT_EQ(0, job_start(&allocator, hwpt_alloc_going, self));
-	/* Enough for it to take the device. If it has not, nothing is tested. */
-	pause_ms(500);
+	/* It has taken the device before it sleeps. */
+	ASSERT_TRUE(job_sleeps(&allocator));
 	EXPECT_FALSE(atomic_load(&allocator.done));
 
 	ASSERT_EQ(0, job_start(&goer, going_unbind_only, self));
@@ -940,6 +953,7 @@ enum { BUSY_THREADS = 32 };
 
 struct busy {
 	struct _test_data_slow *self;
+	atomic_uint begun;
 	atomic_bool stop;
 };
 
@@ -957,6 +971,8 @@ static int alloc_until_stop(void *arg)
 {
 	struct busy *busy = arg;
 
+	alloc_on_going(busy);
+	atomic_fetch_add(&busy->begun, 1);
 	while (!atomic_load(&busy->stop))
 		alloc_on_going(busy);
 	return alloc_on_going(busy);
@@ -968,12 +984,16 @@ TEST_F_TIMEOUT(slow, device_busy, 120)
 	struct job jobs[BUSY_THREADS], goer;
 	struct busy busy = { .self = self };
 	unsigned int i;
+	double until;
 
 	ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, 0, &self->going_stdev_id,
 				       &self->going_dev_id));
 	for (i = 0; i != BUSY_THREADS; i++)
 		ASSERT_EQ(0, job_start(&jobs[i], alloc_until_stop, &busy));
-	pause_ms(200);
+	/* Each thread has got through once, and goes on. */
+	for (until = now() + HANGS; busy.begun != BUSY_THREADS && now() < until;)
+		pause_ms(10);
+	ASSERT_EQ(BUSY_THREADS, busy.begun);
 	ASSERT_EQ(0, job_start(&goer, going_unbind_only, self));
 	EXPECT_TRUE(job_ends(&goer));
 	atomic_store(&busy.stop, true);

@@ -522,13 +522,21 @@ TEST_F(veventq, read_efault)
 	EXPECT_READ_ERRNO(EINVAL, end, HEADER - 1);
 }
 
-static void *thread_trigger_later(void *arg)
-{
-	struct timespec pause = { .tv_nsec = 50000000 };
-	int *args = arg;
+/* An event for a thread that waits for it */
+struct wakeup {
+	int fd;
+	__u32 dev_id;
+	pid_t tid;
+	long nr;
+	bool slept;
+};
 
-	nanosleep(&pause, NULL);
-	trigger_vevent(args[0], args[1]);
+static void *thread_wake_up(void *arg)
+{
+	struct wakeup *w = arg;
+
+	w->slept = thread_sleeps(w->tid, w->nr);
+	trigger_vevent(w->fd, w->dev_id);
 	return NULL;
 }
 
@@ -539,7 +547,12 @@ TEST_F(veventq, poll)
 			  EPOLLPRI,
 	};
 	struct epoll_event edge = level, event;
-	int args[2] = { self->fd, self->dev_id };
+	const struct timespec soon = { .tv_sec = 120 };
+	struct wakeup w = {
+		.fd = self->fd,
+		.dev_id = self->dev_id,
+		.tid = syscall(__NR_gettid),
+	};
 	int level_fd, edge_fd;
 	struct pollfd pfd = {};
 	pthread_t thread;
@@ -579,16 +592,20 @@ TEST_F(veventq, poll)
 	/* Who sleeps wakes up: nobody reads twice to be sure */
 	pfd.fd = self->veventq_fd;
 	pfd.events = POLLIN;
-	ASSERT_EQ(0, pthread_create(&thread, NULL, thread_trigger_later, args));
-	ASSERT_EQ(1, poll(&pfd, 1, 20000));
+	w.nr = __NR_ppoll;
+	ASSERT_EQ(0, pthread_create(&thread, NULL, thread_wake_up, &w));
+	ASSERT_EQ(1, ppoll(&pfd, 1, &soon, NULL));
 	EXPECT_EQ(POLLIN, pfd.revents);
 	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_TRUE(w.slept);
 	EXPECT_EVENTS(3, 1);
 
-	ASSERT_EQ(0, pthread_create(&thread, NULL, thread_trigger_later, args));
-	ASSERT_EQ(1, epoll_wait(level_fd, &event, 1, 20000));
+	w.nr = __NR_epoll_pwait;
+	ASSERT_EQ(0, pthread_create(&thread, NULL, thread_wake_up, &w));
+	ASSERT_EQ(1, epoll_pwait(level_fd, &event, 1, 120000, NULL));
 	EXPECT_EQ(EPOLLIN | EPOLLRDNORM, event.events);
 	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_TRUE(w.slept);
 	EXPECT_EVENTS(4, 1);
 
 	/* It is not woken for room to write */
@@ -705,6 +722,7 @@ struct reader {
 	size_t count;
 	ssize_t got;
 	int err;
+	atomic_int tid;
 	atomic_bool done;
 };
 
@@ -712,6 +730,7 @@ static void *thread_read(void *arg)
 {
 	struct reader *reader = arg;
 
+	atomic_store(&reader->tid, syscall(__NR_gettid));
 	reader->got = read(reader->fd, reader->buf, reader->count);
 	reader->err = errno;
 	atomic_store(&reader->done, true);
@@ -763,6 +782,16 @@ static bool slow_pages_let_go(struct slow_pages *slow)
 	return !ioctl(slow->uffd, UFFDIO_ZEROPAGE, &zero);
 }
 
+/* The thread has begun to read, and waits */
+static bool reader_sleeps(struct reader *reader)
+{
+	int i;
+
+	for (i = 0; i != 6000 && !atomic_load(&reader->tid); i++)
+		usleep(10000);
+	return thread_sleeps(atomic_load(&reader->tid), __NR_read);
+}
+
 static void on_signal(int sig)
 {
 }
@@ -770,7 +799,6 @@ static void on_signal(int sig)
 TEST_F(veventq, slow_reader)
 {
 	struct sigaction act = { .sa_handler = on_signal };
-	struct timespec pause = { .tv_nsec = 100000000 };
 	struct reader reader = {}, second = {};
 	struct slow_pages slow;
 	struct mock_record buf[64];
@@ -807,7 +835,7 @@ TEST_F(veventq, slow_reader)
 	second.count = sizeof(buf);
 	ASSERT_EQ(0, pthread_create(&second.thread, NULL, thread_read,
 				    &second));
-	nanosleep(&pause, NULL);
+	ASSERT_TRUE(reader_sleeps(&second));
 	EXPECT_FALSE(atomic_load(&second.done));
 	/* and can be interrupted */
 	ASSERT_EQ(0, pthread_kill(second.thread, SIGUSR1));
@@ -817,9 +845,10 @@ TEST_F(veventq, slow_reader)
 
 	/* This one stays */
 	atomic_store(&second.done, false);
+	atomic_store(&second.tid, 0);
 	ASSERT_EQ(0, pthread_create(&second.thread, NULL, thread_read,
 				    &second));
-	nanosleep(&pause, NULL);
+	ASSERT_TRUE(reader_sleeps(&second));
 	EXPECT_FALSE(atomic_load(&second.done));
 
 	ASSERT_TRUE(slow_pages_let_go(&slow));

@@ -10,10 +10,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "iommufd_utils.h"
 
@@ -42,6 +45,33 @@ static __attribute__((constructor)) void setup_page_size(void)
 static inline int call(int fd, unsigned long cmd, void *arg)
 {
 	return ioctl(fd, cmd, arg) ? errno : 0;
+}
+
+/*
+ * Wait until a thread of this process sleeps in system call @nr. Return false if it
+ * does not within a minute, which is far longer than it takes.
+ */
+static inline bool thread_sleeps(pid_t tid, long nr)
+{
+	char path[64], text[32];
+	int i, fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", tid);
+	for (i = 0; i != 6000; i++) {
+		ssize_t n;
+
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			return false;
+		/* The number and arguments of the call, or "running" */
+		n = read(fd, text, sizeof(text) - 1);
+		close(fd);
+		text[n > 0 ? n : 0] = 0;
+		if (text[0] != 'r' && strtol(text, NULL, 10) == nr)
+			return true;
+		usleep(10000);
+	}
+	return false;
 }
 
 static inline int do_destroy(int fd, __u32 id)

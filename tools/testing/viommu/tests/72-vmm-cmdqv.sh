@@ -33,7 +33,7 @@ counted()
 	sleep 3
 }
 
-await 20 eval '! no_nvme'
+await 120 eval '! no_nvme'
 check "its own SMMUv3 translates, strictly" own_smmu
 check "it has a CMDQV" found_cmdqv
 if [ "$(life)" = life2 ]; then
