@@ -102,6 +102,9 @@ byte first;		/* 1 + first_event - taken, not below 0 */
 /* A read of taken that the event thread may overtake */
 bit reading;
 byte overtaken;
+#ifdef MUT_PROD_BEFORE_TAKEN
+byte prod;		/* PROD as it was read, relative to taken at that time */
+#endif
 
 /* The device in iommufd, attached to this */
 byte domain;
@@ -200,12 +203,22 @@ inline set_vsmmu(g, id)
 		do
 		:: !vsmmu -> break
 		:: else ->
+#ifndef MUT_PROD_BEFORE_TAKEN
 			d_step { reading = 1; overtaken = 0 }
 			/* taken + ((prod - taken) & mask), less what taken is now */
 			d_step {
 				first = (count + uncounted + overtaken) & MASK;
 				first = (first + 1 > overtaken -> first + 1 - overtaken : 0)
 			}
+#else
+			/* What the mb() prevents: the loop only sees taken change later */
+			d_step { reading = 1; overtaken = 0; prod = count + uncounted }
+			d_step {
+				first = 1 + ((prod + 2 * (MASK + 1) - overtaken) & MASK);
+				overtaken = 0;
+				prod = 0
+			}
+#endif
 #ifndef MUT_TAKEN_READ_ONCE
 			if
 			:: overtaken -> skip
