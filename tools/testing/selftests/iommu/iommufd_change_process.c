@@ -539,8 +539,8 @@ TEST_F(change, unpinned_memory_moves)
 	LIMIT_TO(NEW, LIMIT);
 	LIMIT_TO(OLD, 3);
 	test_cmd_mock_domain(self->ioas_ids[0], &stdev_id, NULL, NULL);
-	EXPECT_PAYS(0, 7);
 	LIMIT_TO(OLD, LIMIT);
+	EXPECT_PAYS(0, 7);
 	test_ioctl_destroy(stdev_id);
 	EXPECT_PAYS(0, 0);
 }
