@@ -8,6 +8,7 @@ viommu=$top/tools/testing/viommu
 # The kernel of the machine: the one that sees most, or with KASAN=n that of "make
 # image". A test that is not for the kernel's sake takes that one anyway.
 kasan=${KASAN:-y}
+# shellcheck disable=SC2034 # the name is for those who source this
 quick=${MACHINE_IMAGE:-$(image_of)}
 flavour=-kasan
 [ "$kasan" != n ] || flavour=

@@ -1576,12 +1576,12 @@ TEST_F(stage1, array_that_cannot_be_read)
 	}
 }
 
-static volatile sig_atomic_t alarms;
+static atomic_int alarms;
 
 static void on_alarm(int sig)
 {
 	(void)sig;
-	alarms++;
+	atomic_fetch_add(&alarms, 1);
 }
 
 /* A VMM would have to tell its guest of an error that is none. */
@@ -1609,7 +1609,7 @@ TEST_F(stage1, signals_do_not_end_an_array)
 	EXPECT_EQ(0, __viommu_invalidate(&self->vm, guest->viommu, cmds, &num));
 	EXPECT_EQ(1 << 19, num);
 	ASSERT_EQ(0, setitimer(ITIMER_PROF, &never, NULL));
-	EXPECT_LT(0, alarms);
+	EXPECT_LT(0, atomic_load(&alarms));
 	EXPECT_TRUE(goes_after(guest, &c));
 }
 
