@@ -140,7 +140,7 @@ check()
 # until_says guest text: or until it is dead, or its time is over
 until_says()
 {
-	await "${3:-400}" eval "said $1 '$2' || ended $(eval "echo \$$1")"
+	await "${3:-1200}" eval "said $1 '$2' || ended $(eval "echo \$$1")"
 	said "$1" "$2"
 }
 

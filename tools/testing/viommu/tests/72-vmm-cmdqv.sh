@@ -1,7 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # limit: 3000
-# beside
 # qemu
 # long
 # An unmodified QEMU with cmdqv=on: its guests' own driver finds a Tegra241 CMDQV, and
