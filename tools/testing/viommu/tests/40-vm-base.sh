@@ -1,7 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # limit: 1500
-# beside
 # The base's own iommufd tests, and KUnit of the SMMUv3 driver.
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
