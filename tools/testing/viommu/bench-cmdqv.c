@@ -7,25 +7,20 @@
 #include <sys/mman.h>
 
 #include "bench.h"
-#include "lone_edu.h"
-#include "tegra241_cmdqv_lib.h"
+#include "cmdqv_vm.h"
 
-#define ASID	1
-#define VSID	0x100
-#define VA	0x5000000000UL
 #define DIMM	(1UL << 36)
 #define CALLS	1000
 
-static struct vintf vintf;
-static struct vcmdq q;
+static struct cmdqv_vm v;
 static int all, kernel;
 
 static void by_queue(void)
 {
-	vcmdq_put(&q, cmd_tlbi_nh_va(ASID, VA));
-	vcmdq_put(&q, cmd_sync());
-	vcmdq_kick(&q);
-	while (VCMDQ_RD(vcmdq_get(&q, VCMDQ_CONS)) != q.prod)
+	vcmdq_put(&v.q, cmd_tlbi_nh_va(ASID, VA));
+	vcmdq_put(&v.q, cmd_sync());
+	vcmdq_kick(&v.q);
+	while (VCMDQ_RD(vcmdq_get(&v.q, VCMDQ_CONS)) != v.q.prod)
 		;
 }
 
@@ -35,7 +30,7 @@ static void by_ioctl(void)
 		cmd_tlbi_nh_va(ASID, VA);
 	__u32 num = 1;
 
-	if (__viommu_invalidate(vintf.vm, vintf.viommu, &cmd, &num) || num != 1)
+	if (__viommu_invalidate(&v.vm, v.vintf.viommu, &cmd, &num) || num != 1)
 		die("HWPT_INVALIDATE fails");
 }
 
@@ -69,16 +64,16 @@ static void measure_queue(const char *size, unsigned int log2size)
 		   0);
 	if (mem == MAP_FAILED)
 		die("no huge page: %s", strerror(errno));
-	vm_map(vintf.vm, DIMM, mem, HUGE_PAGE);
+	vm_map(&v.vm, DIMM, mem, HUGE_PAGE);
 	for (round = 0; round < ROUNDS; round++) {
 		start = counted_by(kernel);
-		vcmdq_alloc_at(&q, &vintf, 0, DIMM, mem, log2size);
+		vcmdq_alloc_at(&v.q, &v.vintf, 0, DIMM, mem, log2size);
 		allocs[round] = counted_by(kernel) - start - look;
 		start = counted_by(kernel);
-		vcmdq_free(&q);
+		vcmdq_free(&v.q);
 		frees[round] = counted_by(kernel) - start - look;
 	}
-	vm_unmap(vintf.vm, DIMM, HUGE_PAGE);
+	vm_unmap(&v.vm, DIMM, HUGE_PAGE);
 	munmap(mem, HUGE_PAGE);
 	set_number("/proc/sys/vm/nr_hugepages", 0);
 
@@ -92,25 +87,9 @@ static void measure_queue(const char *size, unsigned int log2size)
 
 int main(void)
 {
-	struct edu_slot slot = lone_edu();
-	__u32 vdevice, nested;
-	struct edu edu;
-	struct s1 s1;
-	struct vm vm;
-
 	all = counter_open(0, -1, 0);
 	kernel = counter_open(0, -1, WITHOUT_USER);
-	vm_init(&vm);
-	edu_open(&edu, &vm, &slot);
-	s2_alloc(&vm, edu.dev_id);
-	vintf_alloc(&vintf, &vm, edu.dev_id);
-	vdevice = vdevice_alloc(&vm, vintf.viommu, edu.dev_id, VSID);
-	s1_init(&s1, &vm, ASID);
-	nested = nested_alloc(&vm, edu.dev_id, vintf.viommu, vste_s1(&s1));
-	edu_attach(&edu, nested);
-
-	vcmdq_alloc(&q, &vintf, 0, vm_alloc(&vm, 1));
-	vcmdq_start(&q);
+	cmdqv_vm_start(&v);
 	measure("tlbi-queue", "a TLBI and CMD_SYNC by the guest's queue", all,
 		by_queue);
 	measure("tlbi-queue-kernel", "of these, in the host's kernel", kernel,
@@ -118,15 +97,15 @@ int main(void)
 	measure("tlbi-ioctl", "a TLBI by HWPT_INVALIDATE", all, by_ioctl);
 	measure("tlbi-ioctl-kernel", "of these, in the host's kernel", kernel,
 		by_ioctl);
-	vcmdq_free(&q);
+	vcmdq_free(&v.q);
 	measure_queue("64 KiB", 12);
 	measure_queue("2 MiB", 17);
 
-	edu_detach(&edu);
-	iommu_destroy(&vm, nested);
-	iommu_destroy(&vm, vdevice);
-	vintf_free(&vintf);
-	edu_close(&edu);
-	vm_free(&vm);
+	edu_detach(&v.edu);
+	iommu_destroy(&v.vm, v.nested);
+	iommu_destroy(&v.vm, v.vdevice);
+	vintf_free(&v.vintf);
+	edu_close(&v.edu);
+	vm_free(&v.vm);
 	return 0;
 }

@@ -87,6 +87,7 @@ static bool proc_start(struct proc *proc, bool capable, uid_t uid)
 		if (setrlimit(RLIMIT_MEMLOCK, &rlim) ||
 		    (!capable && setresuid(uid, uid, uid)))
 			_exit(1);
+		/* setresuid() has cleared it */
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		proc_main(socks[1]);
 	}
@@ -232,6 +233,7 @@ enum {
 	RACE_MAP,
 	RACE_UNMAP,
 	RACE_COPY,
+	RACE_ATTACH,
 	RACE_DESTROY,
 	RACE_PIN,
 	RACE_CHANGE,
@@ -239,7 +241,7 @@ enum {
 };
 
 static const char * const race_names[] = {
-	"map", "unmap", "copy", "destroy", "pin", "change",
+	"map", "unmap", "copy", "attach", "destroy", "pin", "change",
 };
 
 /* In memory that all processes share */
@@ -299,7 +301,7 @@ FIXTURE_VARIANT_ADD(change, mm_old_capable) {
 	.mm_mode = true, .old_capable = true,
 };
 
-/* An iommufd whose IOASes have a domain each, so that what is mapped is pinned */
+/* An iommufd that charges by mm or by user */
 static int open_iommufd(bool mm_mode)
 {
 	struct iommu_option cmd = {
@@ -323,6 +325,7 @@ FIXTURE_SETUP(change)
 	self->pins = pins();
 	self->fd = open_iommufd(variant->mm_mode);
 	ASSERT_NE(-1, self->fd);
+	/* Each IOAS has a domain, so that what is mapped is pinned */
 	for (i = 0; i != NUM_IOAS; i++) {
 		test_ioctl_ioas_alloc(&self->ioas_ids[i]);
 		test_cmd_mock_domain(self->ioas_ids[i], &self->stdev_ids[i],
@@ -1000,14 +1003,15 @@ static int job_race_destroy(struct job *job)
 		race_result(race, RACE_DESTROY, rc, 0);
 		if (rc)
 			break;
-		rc = ioas_copy(job->fd, ioas_id, job->src_id, job->src_iova,
-			       length, IOVA(0));
+		rc = RACE_CALL(race, RACE_COPY,
+			       ioas_copy(job->fd, ioas_id, job->src_id,
+					 job->src_iova, length, IOVA(0)));
 		race_result(race, RACE_COPY, rc, 0);
-		rc = RACE_CALL(race, RACE_MAP,
+		rc = RACE_CALL(race, RACE_ATTACH,
 			       _test_cmd_mock_domain(job->fd, ioas_id,
 						     &stdev_id, NULL, NULL) ?
 				       errno : 0);
-		race_result(race, RACE_MAP, rc, 0);
+		race_result(race, RACE_ATTACH, rc, 0);
 		rc = RACE_CALL(race, RACE_DESTROY,
 			       do_destroy(job->fd, stdev_id));
 		race_result(race, RACE_DESTROY, rc, 0);
@@ -1182,26 +1186,33 @@ TEST_F_TIMEOUT(change, old_process_is_killed, 600)
 
 TEST_F(change, fail_nth)
 {
-	const long pinned = proc_pages(&(struct proc){ .pid = getpid() },
-				       "VmPin");
 	struct proc me = { .pid = getpid() };
+	const long pinned = proc_pages(&me, "VmPin");
+	const long locked = proc_pages(&me, "VmLck");
+	unsigned int charge_failed = 0;
+	int rc = 0;
 
 	if (!fail_nth_open())
 		SKIP(return, "no fault injection in this kernel");
 	ASSERT_EQ(0, drop_ipc_lock());
 	MAP(OLD, 0, 0, 0, 5);
 	MAP(OLD, 2, 0, 0, 6);
-	SWEEP(1, change_process(self->fd),
+	SWEEP(1, rc = change_process(self->fd),
 	      ({
+		charge_failed += rc == ENOMEM;
 		EXPECT_PAYS(11, 0);
 		EXPECT_EQ(pinned, proc_pages(&me, "VmPin"));
+		EXPECT_EQ(locked, proc_pages(&me, "VmLck"));
 	      }),
 	      ({
 		EXPECT_EQ(pinned + 11, proc_pages(&me, "VmPin"));
 		EXPECT_EQ(0, CHANGE(OLD));
 		EXPECT_PAYS(11, 0);
 		EXPECT_EQ(pinned, proc_pages(&me, "VmPin"));
+		EXPECT_EQ(locked, proc_pages(&me, "VmLck"));
 	      }));
+	/* Not only the copies of the request have failed */
+	EXPECT_NE(0, charge_failed);
 	close(fail_nth_fd);
 }
 

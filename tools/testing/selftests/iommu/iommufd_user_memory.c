@@ -173,16 +173,6 @@ static void pause_ms(unsigned int ms)
 	nanosleep(&ts, NULL);
 }
 
-/* It has begun, and sleeps in an ioctl */
-static bool job_sleeps(struct job *job)
-{
-	double until = now() + HANGS;
-
-	while (!atomic_load(&job->tid) && now() < until)
-		pause_ms(10);
-	return thread_sleeps(atomic_load(&job->tid), __NR_ioctl);
-}
-
 static bool job_ends(struct job *job)
 {
 	double until = now() + HANGS;
@@ -819,7 +809,7 @@ TEST_F_TIMEOUT(slow, hwpt_alloc_behind_map, 120)
 	ASSERT_TRUE(trap_hit(&self->trap, &mapper.done));
 	ASSERT_EQ(0, job_start(&allocator, hwpt_alloc_going, self));
 	/* It has taken the device before it sleeps. */
-	ASSERT_TRUE(job_sleeps(&allocator));
+	ASSERT_TRUE(thread_sleeps(&allocator.tid, __NR_ioctl));
 	EXPECT_FALSE(atomic_load(&allocator.done));
 
 	ASSERT_EQ(0, job_start(&goer, going_unbind_only, self));

@@ -526,7 +526,7 @@ TEST_F(veventq, read_efault)
 struct wakeup {
 	int fd;
 	__u32 dev_id;
-	pid_t tid;
+	atomic_int tid;
 	long nr;
 	bool slept;
 };
@@ -535,7 +535,7 @@ static void *thread_wake_up(void *arg)
 {
 	struct wakeup *w = arg;
 
-	w->slept = thread_sleeps(w->tid, w->nr);
+	w->slept = thread_sleeps(&w->tid, w->nr);
 	trigger_vevent(w->fd, w->dev_id);
 	return NULL;
 }
@@ -782,16 +782,6 @@ static bool slow_pages_let_go(struct slow_pages *slow)
 	return !ioctl(slow->uffd, UFFDIO_ZEROPAGE, &zero);
 }
 
-/* The thread has begun to read, and waits */
-static bool reader_sleeps(struct reader *reader)
-{
-	int i;
-
-	for (i = 0; i != 6000 && !atomic_load(&reader->tid); i++)
-		usleep(10000);
-	return thread_sleeps(atomic_load(&reader->tid), __NR_read);
-}
-
 static void on_signal(int sig)
 {
 }
@@ -835,7 +825,7 @@ TEST_F(veventq, slow_reader)
 	second.count = sizeof(buf);
 	ASSERT_EQ(0, pthread_create(&second.thread, NULL, thread_read,
 				    &second));
-	ASSERT_TRUE(reader_sleeps(&second));
+	ASSERT_TRUE(thread_sleeps(&second.tid, __NR_read));
 	EXPECT_FALSE(atomic_load(&second.done));
 	/* and can be interrupted */
 	ASSERT_EQ(0, pthread_kill(second.thread, SIGUSR1));
@@ -848,7 +838,7 @@ TEST_F(veventq, slow_reader)
 	atomic_store(&second.tid, 0);
 	ASSERT_EQ(0, pthread_create(&second.thread, NULL, thread_read,
 				    &second));
-	ASSERT_TRUE(reader_sleeps(&second));
+	ASSERT_TRUE(thread_sleeps(&second.tid, __NR_read));
 	EXPECT_FALSE(atomic_load(&second.done));
 
 	ASSERT_TRUE(slow_pages_let_go(&slow));

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,18 +49,24 @@ static inline int call(int fd, unsigned long cmd, void *arg)
 }
 
 /*
- * Wait until a thread of this process sleeps in system call @nr. Return false if it
- * does not within a minute, which is far longer than it takes.
+ * Wait until a thread of this process sleeps in system call @nr. The thread stores its
+ * number in @tid, which is 0 before. Return false if it does not sleep within a minute,
+ * which is far longer than it takes.
  */
-static inline bool thread_sleeps(pid_t tid, long nr)
+static inline bool thread_sleeps(atomic_int *tid, long nr)
 {
 	char path[64], text[32];
 	int i, fd;
 
-	snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", tid);
 	for (i = 0; i != 6000; i++) {
 		ssize_t n;
 
+		if (!atomic_load(tid)) {
+			usleep(10000);
+			continue;
+		}
+		snprintf(path, sizeof(path), "/proc/self/task/%d/syscall",
+			 atomic_load(tid));
 		fd = open(path, O_RDONLY | O_CLOEXEC);
 		if (fd < 0)
 			return false;

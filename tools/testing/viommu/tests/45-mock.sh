@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# limit: 2700
+# limit: 3000
 # beside
 # vIOMMUs, vDEVICEs, vEVENTQs and HW queues on the mock driver: every error, races,
 # memory that runs out at every allocation, and user memory that blocks at every copy.

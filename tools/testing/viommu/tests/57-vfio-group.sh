@@ -10,9 +10,9 @@
 
 edu='edu,dma_mask=0xffffffffffff'
 
-vm --timeout 280 --leaks --run - vfio-group -- \
+vm --timeout 550 --leaks --run - vfio-group -- \
 	-device "$edu,addr=4.0" \
 	-device "$edu,addr=6.0,multifunction=on" -device "$edu,addr=6.1" \
 	<< 'END'
-t -t 200 vfio_group vfio_group
+t -t 450 vfio_group vfio_group
 END

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# Sourced after testlib.sh by tests of a host whose SMMU has Tegra241 CMDQV: a machine
+# that is one, and when its VINTFs go off.
+
+# shellcheck disable=SC2154 # from testlib.sh
+if [ ! -x "$build/qemu/qemu-system-aarch64" ]; then
+	skip "$(basename "$0" .sh)" "no build/qemu/qemu-system-aarch64: run 'make qemu'"
+	exit
+fi
+
+# shellcheck disable=SC2034 # the name is for those who source this
+edu='edu,dma_mask=0xffffffffffff'
+# A disk without a medium behind it: each request is mapped and unmapped.
+disk=(-drive 'if=none,id=disk,driver=null-co,size=64M' -device 'nvme,drive=disk,serial=1')
+# What the driver says of the block when something is wrong
+wrong='tegra241.cmdqv.*(fail|unclear|unexpected|no interrupt|not stop|not enabled)'
+
+# Functions of the machine: "want WHAT GOT WANTED" is one result, "plan" says how many.
+cat > "$scratch/lib" << 'EOS'
+cat > /tmp/lib << 'END'
+block=0x0f000000
+n=0
+want()
+{
+	n=$((n + 1))
+	if [ "$2" = "$3" ]; then
+		echo "ok $n - $1"
+	else
+		echo "# $2, wanted $3"
+		echo "not ok $n - $1"
+	fi
+}
+plan()
+{
+	echo "1..$n"
+}
+# said REGEX: how often the kernel said so
+said()
+{
+	dmesg | grep -cE "$1"
+}
+# yes command...: whether it succeeds
+yes()
+{
+	"$@" > /dev/null && echo yes || echo no
+}
+# reg OFFSET, setreg OFFSET VALUE: a register of the block
+reg()
+{
+	printf '%d\n' "$(devmem $((block + $1)) 32)"
+}
+setreg()
+{
+	devmem $((block + $1)) 32 "$2"
+}
+# io: each CPU reads 64 times from the disk
+io()
+{
+	for c in 0 1; do
+		taskset $((1 << c)) dd if=/dev/nvme0n1 of=/dev/null iflag=direct bs=4k count=64 \
+			2>/dev/null || return 1
+	done
+}
+# alive: the disk works, and the host's commands get through. The answer to "where":
+# vcmdqs if they went through VCMDQs, smmu if through the SMMU's own queue
+where()
+{
+	before=$(knob commands)
+	io || { echo 'nowhere: the disk does not work'; return; }
+	sent=$(($(knob commands) - before))
+	if [ $sent -ge 128 ]; then
+		echo vcmdqs
+	elif [ $sent = 0 ]; then
+		echo smmu
+	else
+		echo "both: $sent by VCMDQs"
+	fi
+}
+# until WANTED command...: its output, when it is as wanted or 20 s are over
+until_is()
+{
+	w=$1
+	shift
+	for _ in $(seq 40); do
+		got=$("$@")
+		[ "$got" != "$w" ] || break
+		sleep 0.5
+	done
+	echo "$got"
+}
+END
+EOS
+
+# host NAME KNOBS ALLOW [boot's options...]: standard input is a script of results
+host()
+{
+	local name=$1 knobs=$2 allow=$3 log=$build/log/cmdqv-$1.log
+
+	shift 3
+	{
+		cat "$scratch/lib"
+		echo "cat > /tmp/test << 'END'"
+		echo '. /tmp/lib'
+		cat
+		echo 'plan'
+		echo 'END'
+		echo 't host sh /tmp/test'
+	} > "$scratch/run"
+	vm --timeout 240 --cmdqv="${knobs:-on}" --append 'iommu.strict=1 iommu.passthrough=0' \
+		--run "$scratch/run" "$@" "cmdqv-$name" -- "${disk[@]}" "${more[@]}"
+	if tr -d '\r' < "$log" | grep -E "$wrong" | grep -vE "${allow:-^$}" > "$scratch/wrong"; then
+		not_ok "cmdqv-$name: what the driver says: $(head -n 1 "$scratch/wrong")"
+	else
+		ok "cmdqv-$name: the driver has nothing to say"
+	fi
+}
+more=()
+
+# What QEMU notes of the block and of the SMMU, as more of its arguments
+# shellcheck disable=SC2034 # the name is for those who source this
+trace=(-trace 'tegra241_cmdqv_status' -trace 'smmuv3_write_mmio' -D "$scratch/trace")
+
+# off_before_smmu NAME WHAT: the last things that happened were that WHAT, a regex, was
+# on, that it was off, and that the SMMU's own queue was off: bit 3 of CR0, at 0x20
+off_before_smmu()
+{
+	local is
+
+	is=$(awk -v what="tegra241_cmdqv_status.*$2:" '$0 ~ what {
+			now = /status=1/ ? "on" : "off"
+			if (now != last)
+				print last = now
+		}
+		/smmuv3_write_mmio.*addr: 0x20 / {
+			match($0, /val:0x[0-9a-f]+/)
+			if (substr($0, RSTART + RLENGTH - 1, 1) !~ /[89a-f]/ && last != "stop")
+				print last = "stop"
+		}' "$scratch/trace" | tail -n 3 | paste -sd' ')
+	if [ "$is" = 'on off stop' ]; then
+		ok "cmdqv-$1: the VINTF is off, and then the SMMU"
+	else
+		not_ok "cmdqv-$1: not on, off, SMMU off in the end, but $is"
+	fi
+}
