@@ -1005,6 +1005,84 @@ static void iommufd_test_attach(struct kunit *test)
 	abort->ops->free(abort);
 }
 
+/* A device whose root complex lacks CANWBS, on a vIOMMU of one that has it */
+static void iommufd_test_attach_canwbs(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	struct arm_smmu_ste *ste = make_stream_table(test) + SID;
+	struct iommu_domain *s1;
+
+	make_guest(test);
+	s->fake->smmu.features &= ~ARM_SMMU_FEAT_S2FWB;
+	s->no_ats->fwspec.flags = IOMMU_FWSPEC_PCI_RC_CANWBS;
+	s1 = alloc_nested(test, 0x123456b, 0, 0, 2, 16);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, s1);
+
+	KUNIT_EXPECT_NOT_NULL(test, arm_smmu_viommu_ops(&s->no_ats->dev, 1));
+	KUNIT_EXPECT_NULL(test, arm_smmu_viommu_ops(&s->dev->dev, 1));
+	KUNIT_EXPECT_EQ(test, -EINVAL, s1->ops->attach_dev(s1, &s->dev->dev));
+	KUNIT_EXPECT_EQ(test, -EINVAL, s->ops->member_join(s1, &s->dev->dev));
+	KUNIT_EXPECT_EQ(test, ste->data[0], 0);
+	s->dev->fwspec.flags = IOMMU_FWSPEC_PCI_RC_CANWBS;
+	KUNIT_EXPECT_EQ(test, 0, s1->ops->attach_dev(s1, &s->dev->dev));
+
+	forget_attachments(test);
+	s1->ops->free(s1);
+}
+
+/* The index of the last command @op, or -1 */
+static int last_cmd(struct arm_smmu_fake *fake, u8 op)
+{
+	int i;
+
+	for (i = fake->num - 1; i >= 0; i--)
+		if ((fake->log[i].cmd[0] & 0xff) == op)
+			break;
+	return i;
+}
+
+/* The host's CD, which the device used before, is gone when the STE has changed */
+static void iommufd_test_attach_clears_cd(struct kunit *test)
+{
+	struct iommu_domain *domains[2];
+	struct setup *s = test->priv;
+	struct arm_smmu_cd *cd;
+	unsigned int i;
+
+	make_stream_table(test);
+	make_guest(test);
+	cd = kunit_kzalloc(test, sizeof(*cd), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, cd);
+	s->dev->master.cd_table.linear.table = cd;
+	s->dev->master.cd_table.linear.num_ents = 1;
+	s->dev->master.cd_table.s1fmt = STRTAB_STE_0_S1FMT_LINEAR;
+	domains[0] = alloc_nested(test, 0x123456b, 0, 0, 2, 16);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, domains[0]);
+	domains[1] = alloc_nested(test, 0x9, 0, 0, 2, 16);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, domains[1]);
+
+	for (i = 0; i < ARRAY_SIZE(domains); i++) {
+		struct iommu_domain *d = domains[i];
+
+		cd->data[0] = cpu_to_le64(CTXDESC_CD_0_V | CTXDESC_CD_0_AA64);
+		cd->data[1] = cpu_to_le64(0x12345000);
+		arm_smmu_fake_forget(s->fake);
+		KUNIT_EXPECT_EQ(test, 0, d->ops->attach_dev(d, &s->dev->dev));
+		KUNIT_EXPECT_EQ(test, cd->data[0], 0);
+		KUNIT_EXPECT_EQ(test, cd->data[1], 0);
+		/* CFGI_CD after the last CFGI_STE */
+		KUNIT_EXPECT_GE(test, last_cmd(s->fake, 0x03), 0);
+		KUNIT_EXPECT_GT(test, last_cmd(s->fake, 0x05),
+				last_cmd(s->fake, 0x03));
+		KUNIT_EXPECT_TRUE(test, s->fake->log[s->fake->num - 1].synced);
+	}
+
+	forget_attachments(test);
+	s->dev->master.cd_table.linear.table = NULL;
+	for (i = 0; i < ARRAY_SIZE(domains); i++)
+		domains[i]->ops->free(domains[i]);
+}
+
 /*
  * ATC_INV and the switch of ATS
  */
@@ -1430,6 +1508,34 @@ static void iommufd_test_ats_owner(struct kunit *test)
 	s->viommu = first;
 }
 
+/* What the guest's stage 1 has put into the ATC does not outlive it */
+static void iommufd_test_leave_flushes_atc(struct kunit *test)
+{
+	struct ats_race *race = make_ats_race(test);
+	struct setup *s = test->priv;
+	struct iommu_domain *s1, *abort;
+	int atc;
+
+	make_ats_domains(test, &s1, &abort);
+	KUNIT_ASSERT_EQ(test, 0, s1->ops->attach_dev(s1, &race->pdev->dev));
+	KUNIT_ASSERT_TRUE(test, race->pdev->ats_enabled);
+	arm_smmu_fake_forget(s->fake);
+	s->ops->member_leave(s1, &race->pdev->dev);
+
+	/* All of it, when the STE is the new one */
+	atc = last_cmd(s->fake, 0x40);
+	KUNIT_ASSERT_GE(test, atc, 0);
+	KUNIT_EXPECT_GT(test, atc, last_cmd(s->fake, 0x03));
+	KUNIT_EXPECT_GE(test, last_cmd(s->fake, 0x03), 0);
+	KUNIT_EXPECT_EQ(test, s->fake->log[atc].cmd[0] >> 32, SID);
+	KUNIT_EXPECT_EQ(test, s->fake->log[atc].cmd[1], 52);
+	KUNIT_EXPECT_TRUE(test, s->fake->log[s->fake->num - 1].synced);
+
+	forget_attachments(test);
+	s1->ops->free(s1);
+	abort->ops->free(abort);
+}
+
 static struct kunit_case iommufd_test_cases[] = {
 	KUNIT_CASE(iommufd_test_blocks),
 	KUNIT_CASE(iommufd_test_bad_command),
@@ -1449,12 +1555,15 @@ static struct kunit_case iommufd_test_cases[] = {
 	KUNIT_CASE(iommufd_test_vdevice),
 	KUNIT_CASE(iommufd_test_nested_alloc),
 	KUNIT_CASE(iommufd_test_attach),
+	KUNIT_CASE(iommufd_test_attach_canwbs),
+	KUNIT_CASE(iommufd_test_attach_clears_cd),
 	KUNIT_CASE(iommufd_test_ats_off),
 	KUNIT_CASE(iommufd_test_ats_on),
 	KUNIT_CASE(iommufd_test_ats_owner),
 	KUNIT_CASE(iommufd_test_attach_entries),
 	KUNIT_CASE(iommufd_test_ats_enable_order),
 	KUNIT_CASE(iommufd_test_ats_enable_fails),
+	KUNIT_CASE(iommufd_test_leave_flushes_atc),
 	{},
 };
 

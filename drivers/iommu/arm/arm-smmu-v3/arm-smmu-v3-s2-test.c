@@ -959,6 +959,100 @@ static void s2_test_alloc(struct kunit *test)
 	free_all(test);
 }
 
+/* A root complex without CANWBS beside one that has it */
+static void s2_test_canwbs(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	struct arm_smmu_fake_dev *other =
+		arm_smmu_fake_add_dev(test, s->fake, OTHER_SID);
+	struct iommu_domain *domain = &s->parent->domain;
+	struct arm_smmu_fake_dev *devs[] = { s->dev, other, s->dev };
+	unsigned int i;
+
+	s->dev->fwspec.flags = IOMMU_FWSPEC_PCI_RC_CANWBS;
+	/* In either order */
+	for (i = 0; i < 2; i++) {
+		KUNIT_ASSERT_EQ(test, 0, attach_plain(test, devs[i]));
+		KUNIT_ASSERT_EQ(test, 0, attach_plain(test, devs[i + 1]));
+		KUNIT_EXPECT_FALSE(test,
+				   domain->ops->enforce_cache_coherency(domain));
+		KUNIT_EXPECT_FALSE(test, s->parent->enforce_cache_coherency);
+		forget_masters(test);
+	}
+
+	KUNIT_ASSERT_EQ(test, 0, attach_plain(test, s->dev));
+	KUNIT_EXPECT_TRUE(test, domain->ops->enforce_cache_coherency(domain));
+	KUNIT_EXPECT_EQ(test, -EINVAL, attach_plain(test, other));
+	KUNIT_EXPECT_EQ(test, list_count_nodes(&s->parent->devices), 1);
+
+	forget_masters(test);
+	free_all(test);
+}
+
+/* The entry of the last level that maps @iova, which is below 1 GiB */
+static u64 leaf_of(struct arm_smmu_domain *domain, u64 iova)
+{
+	struct io_pgtable_cfg *cfg =
+		&io_pgtable_ops_to_pgtable(domain->pgtbl_ops)->cfg;
+	__le64 *table = phys_to_virt(cfg->arm_lpae_s2_cfg.vttbr);
+	u64 pte = le64_to_cpu(table[0]);
+	unsigned int shift;
+
+	/* 40 bits of IPA begin at level 1 */
+	for (shift = 21; shift >= 12 && (pte & 3) == 3; shift -= 9) {
+		table = phys_to_virt(pte & GENMASK_ULL(47, 12));
+		pte = le64_to_cpu(table[iova >> shift & 511]);
+	}
+	return pte;
+}
+
+/* MemAttr of stage 2 is in bits 5 to 2, and S2FWB changes what they mean */
+static void s2_test_attributes(struct kunit *test)
+{
+	static const struct {
+		int prot;
+		u64 fwb, plain;
+	} cases[] = {
+		/* Write-back whatever stage 1 says, or write-back if it agrees */
+		{ IOMMU_READ | IOMMU_WRITE | IOMMU_CACHE, 0x6, 0xf },
+		{ IOMMU_READ | IOMMU_CACHE, 0x6, 0xf },
+		/* Not cacheable, and Device-nGnRE */
+		{ IOMMU_READ | IOMMU_WRITE, 0x5, 0x5 },
+		{ IOMMU_READ | IOMMU_WRITE | IOMMU_MMIO, 0x1, 0x1 },
+		{ IOMMU_WRITE | IOMMU_CACHE | IOMMU_MMIO, 0x1, 0x1 },
+	};
+	struct setup *s = test->priv;
+	struct arm_smmu_domain *plain;
+	unsigned int i, j;
+
+	s->fake->smmu.features &= ~ARM_SMMU_FEAT_S2FWB;
+	plain = make_domain(test, IOMMU_HWPT_ALLOC_NEST_PARENT);
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct arm_smmu_domain *domains[] = { s->parent, plain };
+		u64 iova = SZ_2M + i * SZ_4K;
+		u64 paddr = SZ_1G + i * SZ_4K;
+
+		for (j = 0; j < 2; j++) {
+			struct io_pgtable_ops *ops = domains[j]->pgtbl_ops;
+			size_t mapped = 0;
+			u64 pte;
+
+			KUNIT_ASSERT_EQ(test, 0,
+					ops->map_pages(ops, iova, paddr, SZ_4K,
+						       1, cases[i].prot,
+						       GFP_KERNEL, &mapped));
+			pte = leaf_of(domains[j], iova);
+			KUNIT_EXPECT_EQ(test, pte & GENMASK_ULL(47, 12), paddr);
+			KUNIT_EXPECT_EQ_MSG(test, pte >> 2 & 0xf,
+					    j ? cases[i].plain : cases[i].fwb,
+					    "case %u", i);
+		}
+	}
+	free_domain(plain);
+	free_all(test);
+}
+
 static struct kunit_case s2_test_cases[] = {
 	KUNIT_CASE(s2_test_vmids),
 	KUNIT_CASE(s2_test_wide_vmids),
@@ -975,6 +1069,8 @@ static struct kunit_case s2_test_cases[] = {
 	KUNIT_CASE(s2_test_flush_all),
 	KUNIT_CASE(s2_test_atc),
 	KUNIT_CASE(s2_test_alloc),
+	KUNIT_CASE(s2_test_canwbs),
+	KUNIT_CASE(s2_test_attributes),
 	{},
 };
 

@@ -27,7 +27,10 @@ static int vector(int fd, __u32 stdev_id, __u64 doorbell, __u64 *iova)
 	return rc;
 }
 
-/* What a HWPT maps @iova to, 0 if to nothing */
+/* What a doorbell must be mapped as: IOMMU_WRITE | IOMMU_NOEXEC | IOMMU_MMIO */
+#define DOORBELL_PROT	(1 << 1 | 1 << 3 | 1 << 4)
+
+/* What a HWPT maps @iova to, 0 if to nothing, and -1 if not as a doorbell */
 static __u64 mapped_to(int fd, __u32 hwpt_id, __u64 iova)
 {
 	struct iommu_test_cmd cmd = {
@@ -37,8 +40,11 @@ static __u64 mapped_to(int fd, __u32 hwpt_id, __u64 iova)
 		.iova_to_phys = { .iova = iova },
 	};
 
-	return call(fd, IOMMU_TEST_CMD, &cmd) ? -1ULL :
-						cmd.iova_to_phys.out_phys;
+	if (call(fd, IOMMU_TEST_CMD, &cmd) ||
+	    (cmd.iova_to_phys.out_phys &&
+	     cmd.iova_to_phys.out_prot != DOORBELL_PROT))
+		return -1ULL;
+	return cmd.iova_to_phys.out_phys;
 }
 
 FIXTURE(msi) {
