@@ -154,6 +154,8 @@ static int mock_viommu_init(struct iommufd_viommu *viommu, struct device *dev,
 	struct iommu_viommu_selftest data;
 	int rc;
 
+	/* A driver may take it for one of its own */
+	MOCK_ERROR_ON(parent->owner != dev->iommu->iommu_dev->ops);
 	if (mock_domain_iommu_dev(parent) != dev->iommu->iommu_dev)
 		return -EINVAL;
 

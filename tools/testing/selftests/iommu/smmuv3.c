@@ -24,6 +24,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../../../drivers/iommu/iommufd/iommufd_test.h"
 #include "../kselftest_harness.h"
 #include "smmuv3_test.h"
 
@@ -629,6 +630,45 @@ TEST_F_TIMEOUT(vsmmu, device_goes_during_a_copy, 180)
 	guest->vdevice = vdevice_alloc(vm, guest->viommu, guest->edu.dev_id,
 				       VSID);
 	edu_attach(&guest->edu, guest->nested);
+}
+
+/* A nest parent serves devices of its own driver only. */
+TEST_F(vsmmu, parent_of_another_driver)
+{
+	struct iommu_ioas_alloc ioas = { .size = sizeof(ioas) };
+	struct iommu_test_cmd mock = {
+		.size = sizeof(mock),
+		.op = IOMMU_TEST_OP_MOCK_DOMAIN,
+	};
+	struct iommu_hwpt_alloc parent = {
+		.size = sizeof(parent),
+		.flags = IOMMU_HWPT_ALLOC_NEST_PARENT,
+	};
+	struct vm *vm = &self->vm;
+	__u32 id;
+
+	ASSERT_EQ(0, ioctl(vm->iommufd, IOMMU_IOAS_ALLOC, &ioas));
+	mock.id = ioas.out_ioas_id;
+	if (ioctl(vm->iommufd, IOMMU_TEST_CMD, &mock))
+		SKIP(return, "kernel without CONFIG_IOMMUFD_TEST");
+	parent.dev_id = mock.mock_domain.out_idev_id;
+	parent.pt_id = ioas.out_ioas_id;
+	ASSERT_EQ(0, ioctl(vm->iommufd, IOMMU_HWPT_ALLOC, &parent));
+
+	EXPECT_EQ(-EINVAL, __viommu_alloc(vm, mock.mock_domain.out_idev_id,
+					  vm->s2, IOMMU_VIOMMU_TYPE_SELFTEST,
+					  &id));
+	EXPECT_EQ(-EINVAL, __viommu_alloc(vm, self->guest.edu.dev_id,
+					  parent.out_hwpt_id,
+					  IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &id));
+	/* Each with its own */
+	ASSERT_EQ(0, __viommu_alloc(vm, mock.mock_domain.out_idev_id,
+				    parent.out_hwpt_id,
+				    IOMMU_VIOMMU_TYPE_SELFTEST, &id));
+	iommu_destroy(vm, id);
+	iommu_destroy(vm, parent.out_hwpt_id);
+	iommu_destroy(vm, mock.mock_domain.out_stdev_id);
+	iommu_destroy(vm, ioas.out_ioas_id);
 }
 
 /* The iommufd is closed while everything is alive. */
