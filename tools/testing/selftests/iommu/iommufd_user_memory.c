@@ -824,6 +824,111 @@ TEST_F_TIMEOUT(slow, hwpt_alloc_behind_map, 120)
 	EXPECT_EQ(0, goer.rc);
 }
 
+/* A change of the first page of a file, when the test's memory can be read */
+struct folio_change {
+	struct _test_data_slow *self;
+	int memfd;
+	__u32 change;
+};
+
+static int folio_change(void *arg)
+{
+	struct folio_change *c = arg;
+	struct iommu_test_cmd cmd = {
+		.size = sizeof(cmd),
+		.op = IOMMU_TEST_OP_FOLIO,
+		.folio = {
+			.fd = c->memfd,
+			.change = c->change,
+			.uptr = (uintptr_t)c->self->trap.page,
+		},
+	};
+
+	return call(c->self->fd, IOMMU_TEST_CMD, &cmd);
+}
+
+/* Map the first page of the file where a device is attached, and unmap it */
+static int map_first_page(void *arg)
+{
+	struct folio_change *c = arg;
+	struct iommu_ioas_map_file map = {
+		.size = sizeof(map),
+		.flags = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE,
+		.ioas_id = c->self->ioas_id,
+		.fd = c->memfd,
+		.length = PAGE_SIZE,
+	};
+	int rc = call(c->self->fd, IOMMU_IOAS_MAP_FILE, &map);
+
+	return rc ?: _test_ioctl_ioas_unmap(c->self->fd, c->self->ioas_id,
+					    map.iova, PAGE_SIZE, NULL) ?
+			     errno : 0;
+}
+
+static int folio_change_init(struct folio_change *c,
+			     struct _test_data_slow *self)
+{
+	char byte = 1;
+
+	c->self = self;
+	c->memfd = memfd_create("folio", MFD_CLOEXEC);
+	if (c->memfd < 0 || ftruncate(c->memfd, PAGE_SIZE) ||
+	    pwrite(c->memfd, &byte, 1, 0) != 1)
+		return -1;
+	return going_bind(self);
+}
+
+/* The page was fine when it was looked at first, and is not when it is pinned */
+TEST_F_TIMEOUT(slow, page_is_poisoned_while_it_is_pinned, 180)
+{
+	struct folio_change c = { .change = MOCK_FOLIO_POISON };
+	struct job holder, mapper;
+
+	ASSERT_EQ(0, folio_change_init(&c, self));
+	ASSERT_EQ(0, map_first_page(&c));
+
+	ASSERT_TRUE(trap_arm(&self->trap, TRAP_ALL));
+	ASSERT_EQ(0, job_start(&holder, folio_change, &c));
+	ASSERT_TRUE(trap_hit(&self->trap, &holder.done));
+	ASSERT_EQ(0, job_start(&mapper, map_first_page, &c));
+	/* It waits for the lock of the folio. */
+	ASSERT_TRUE(job_sleeps(&mapper));
+	EXPECT_FALSE(atomic_load(&mapper.done));
+
+	ASSERT_TRUE(trap_resolve(&self->trap));
+	ASSERT_EQ(0, pthread_join(holder.thread, NULL));
+	ASSERT_EQ(0, pthread_join(mapper.thread, NULL));
+	if (holder.rc == EOPNOTSUPP)
+		SKIP(goto out, "kernel without CONFIG_MEMORY_FAILURE");
+	EXPECT_EQ(0, holder.rc);
+	EXPECT_EQ(EFAULT, mapper.rc);
+	EXPECT_EQ(EFAULT, map_first_page(&c));
+
+	c.change = MOCK_FOLIO_UNPOISON;
+	EXPECT_EQ(0, folio_change(&c));
+	EXPECT_EQ(0, map_first_page(&c));
+out:
+	EXPECT_EQ(0, going_unbind(self));
+	close(c.memfd);
+}
+
+/* Each pin is a reference: the count must not wrap */
+TEST_F(slow, page_has_too_many_references)
+{
+	struct folio_change c = { .change = MOCK_FOLIO_ADD_REFS };
+
+	ASSERT_EQ(0, folio_change_init(&c, self));
+	ASSERT_TRUE(trap_fill(&self->trap));
+	ASSERT_EQ(0, map_first_page(&c));
+	ASSERT_EQ(0, folio_change(&c));
+	EXPECT_EQ(ENOMEM, map_first_page(&c));
+	c.change = MOCK_FOLIO_SUB_REFS;
+	ASSERT_EQ(0, folio_change(&c));
+	EXPECT_EQ(0, map_first_page(&c));
+	EXPECT_EQ(0, going_unbind(self));
+	close(c.memfd);
+}
+
 /* Here IOMMU_HWPT_ALLOC itself pins what has been mapped before */
 TEST_F_TIMEOUT(slow, hwpt_alloc_pins, 120)
 {

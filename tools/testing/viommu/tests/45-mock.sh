@@ -7,7 +7,12 @@
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
 
-vm --timeout 2900 --leaks --may-skip 'domain_complete_from_the_start[.]replace_cannot_map ' --run - mock << 'EOF'
+may_skip='domain_complete_from_the_start[.]replace_cannot_map '
+# The kernel with KASAN has CONFIG_MEMORY_FAILURE.
+# shellcheck disable=SC2154 # from testlib.sh
+[ "$kasan" != n ] || may_skip+='|slow[.]page_is_poisoned_while_it_is_pinned '
+
+vm --timeout 2900 --leaks --may-skip "$may_skip" --run - mock << 'EOF'
 t -t 300 iommufd_msi iommufd_msi
 t -t 900 iommufd_viommu iommufd_viommu
 t -t 1200 iommufd_viommu_fail_nth iommufd_viommu_fail_nth
