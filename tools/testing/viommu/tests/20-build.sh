@@ -29,6 +29,8 @@ done < <(kgit rev-list --reverse "base..$tip")
 checkout "$tip"
 mapfile -t what < <(touched arm64 base "$tip")
 [ ${#what[@]} != 0 ] || what=(drivers/iommu/)
+check "arm64, tip: udmabuf, the other caller of memfd_pin_folios()" \
+	build arm64 "$each/.arm64" drivers/dma-buf/udmabuf.o
 while read -r options; do
 	check "arm64, tip, $options" build_as arm64 "$each/.arm64" "$options" "${what[@]}"
 done < <(matrix brief)

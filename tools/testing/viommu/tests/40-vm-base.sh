@@ -21,3 +21,9 @@ MACHINE_IMAGE=$quick vm --timeout 850 --kunit "$(kunit_suites)" --append 'hugepa
 t -t 400 iommufd iommufd
 t -t 400 iommufd_fail_nth iommufd_fail_nth
 END
+
+# Memory that has to leave ZONE_MOVABLE when it is pinned, 2 GiB of it in huge pages
+MACHINE_MEM=5G vm --timeout 400 --leaks --append 'movablecore=1G hugepagesz=2M hugepages=1100' \
+	--run - udmabuf << 'END'
+t -t 300 udmabuf udmabuf
+END
