@@ -92,20 +92,30 @@ until_is()
 END
 EOS
 
-# host NAME KNOBS ALLOW [boot's options...]: standard input is a script of results
+# results NAME: standard input is a script of results; prints one that makes them in the
+# machine, as those of NAME
+results()
+{
+	cat "$scratch/lib"
+	echo "cat > /tmp/test << 'END'"
+	echo '. /tmp/lib'
+	cat
+	echo 'plan'
+	echo 'END'
+	echo "t $1 sh /tmp/test"
+}
+
+# host NAME KNOBS ALLOW [boot's options...]: standard input is a script of results; the
+# machine goes on with the commands in $after
+after=''
 host()
 {
 	local name=$1 knobs=$2 allow=$3 log=$build/log/cmdqv-$1.log
 
 	shift 3
 	{
-		cat "$scratch/lib"
-		echo "cat > /tmp/test << 'END'"
-		echo '. /tmp/lib'
-		cat
-		echo 'plan'
-		echo 'END'
-		echo 't host sh /tmp/test'
+		results host
+		echo "$after"
 	} > "$scratch/run"
 	vm --timeout 240 --cmdqv="${knobs:-on}" --append 'iommu.strict=1 iommu.passthrough=0' \
 		--run "$scratch/run" "$@" "cmdqv-$name" -- "${disk[@]}" "${more[@]}"
@@ -121,23 +131,24 @@ more=()
 # shellcheck disable=SC2034 # the name is for those who source this
 trace=(-trace 'tegra241_cmdqv_status' -trace 'smmuv3_write_mmio' -D "$scratch/trace")
 
-# off_before_smmu NAME WHAT: the last things that happened were that WHAT, a regex, was
-# on, that it was off, and that the SMMU's own queue was off: bit 3 of CR0, at 0x20
+# off_before_smmu NAME WHAT [TIMES]: in each of the last lives of the machine, WHAT, a
+# regex, was on, then it was off, and then the SMMU's own queue was: bit 3 of CR0, at 0x20
 off_before_smmu()
 {
-	local is
+	local times=${3:-1} is
 
 	is=$(awk -v what="tegra241_cmdqv_status.*$2:" '$0 ~ what {
 			now = /status=1/ ? "on" : "off"
-			if (now != last)
+			# It is reset before it is on
+			if (now != last && (now == "on" || last == "on"))
 				print last = now
 		}
 		/smmuv3_write_mmio.*addr: 0x20 / {
 			match($0, /val:0x[0-9a-f]+/)
-			if (substr($0, RSTART + RLENGTH - 1, 1) !~ /[89a-f]/ && last != "stop")
+			if (substr($0, RSTART + RLENGTH - 1, 1) !~ /[89a-f]/ && last ~ /^o/)
 				print last = "stop"
-		}' "$scratch/trace" | tail -n 3 | paste -sd' ')
-	if [ "$is" = 'on off stop' ]; then
+		}' "$scratch/trace" | tail -n $((3 * times)) | paste -sd' ')
+	if [ "$is" = "$(yes 'on off stop' | head -n "$times" | paste -sd' ')" ]; then
 		ok "cmdqv-$1: the VINTF is off, and then the SMMU"
 	else
 		not_ok "cmdqv-$1: not on, off, SMMU off in the end, but $is"
