@@ -53,7 +53,7 @@ static ssize_t iommufd_veventq_read_records(struct iommufd_veventq *veventq,
 		return -EFAULT;
 
 	spin_lock(&veventq->viommu->veventq_lock);
-	iommufd_vring_release(&veventq->ring, copied);
+	iommufd_event_ring_pop(&veventq->ring, copied);
 	spin_unlock(&veventq->viommu->veventq_lock);
 	return (size_t)copied * size;
 }
@@ -68,7 +68,7 @@ static ssize_t iommufd_veventq_read_lost(struct iommufd_veventq *veventq,
 		return -EFAULT;
 
 	spin_lock(&veventq->viommu->veventq_lock);
-	iommufd_vring_release_lost(&veventq->ring, lost->sequence);
+	iommufd_event_ring_pop_lost(&veventq->ring, lost->sequence);
 	spin_unlock(&veventq->viommu->veventq_lock);
 	return sizeof(*lost);
 }
@@ -97,8 +97,9 @@ static ssize_t iommufd_veventq_fops_read(struct file *filep, char __user *buf,
 		u32 num;
 
 		spin_lock(lock);
-		num = iommufd_vring_peek(&veventq->ring, &records);
-		is_lost = !num && iommufd_vring_peek_lost(&veventq->ring, &lost);
+		num = iommufd_event_ring_peek(&veventq->ring, &records);
+		is_lost = !num && iommufd_event_ring_peek_lost(&veventq->ring,
+							       &lost);
 		spin_unlock(lock);
 
 		if (num)
@@ -127,7 +128,7 @@ static __poll_t iommufd_veventq_fops_poll(struct file *filep,
 
 	poll_wait(filep, &veventq->wait, wait);
 	spin_lock(&veventq->viommu->veventq_lock);
-	if (!iommufd_vring_empty(&veventq->ring))
+	if (!iommufd_event_ring_empty(&veventq->ring))
 		pollflags = EPOLLIN | EPOLLRDNORM;
 	spin_unlock(&veventq->viommu->veventq_lock);
 	return pollflags;

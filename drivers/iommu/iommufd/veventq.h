@@ -10,7 +10,7 @@
 #include <linux/mutex.h>
 #include <linux/wait.h>
 
-#include "vring.h"
+#include "event_ring.h"
 
 /**
  * struct iommufd_veventq - The events of one type
@@ -32,7 +32,7 @@ struct iommufd_veventq {
 	unsigned int type;
 	bool live;
 	struct file *filep;
-	struct iommufd_vring ring;
+	struct iommufd_event_ring ring;
 	struct mutex read_mutex; /* readers take turns */
 	wait_queue_head_t wait;
 };

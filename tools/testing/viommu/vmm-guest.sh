@@ -88,7 +88,7 @@ counting()
 
 mixed()
 {
-	vmm-io "$(nvme)" 16 "$1"
+	guest-io "$(nvme)" 16 "$1"
 }
 
 no_event()

@@ -87,7 +87,7 @@ int arm_vsmmu_init(struct iommufd_viommu *viommu, struct device *dev,
 
 	init_rwsem(&vsmmu->ats_lock);
 	arm_smmu_vcmd_init_rules(&vsmmu->rules, &caps);
-	return arm_smmu_s2_user_add(vsmmu->parent, master, &vsmmu->s2);
+	return arm_smmu_s2_vmid_add(vsmmu->parent, master, &vsmmu->s2);
 }
 
 /**
@@ -100,7 +100,7 @@ void arm_vsmmu_destroy(struct iommufd_viommu *viommu)
 {
 	struct arm_vsmmu *vsmmu = to_vsmmu(viommu);
 
-	arm_smmu_s2_user_remove(vsmmu->parent, &vsmmu->s2);
+	arm_smmu_s2_vmid_remove(vsmmu->parent, &vsmmu->s2);
 }
 
 /**

@@ -27,7 +27,7 @@ struct arm_vsmmu {
 	struct iommufd_viommu core;
 	struct arm_smmu_device *smmu;
 	struct arm_smmu_domain *parent;
-	struct arm_smmu_s2_user s2;
+	struct arm_smmu_s2_vmid s2;
 	struct arm_smmu_vcmd_rules rules;
 	struct rw_semaphore ats_lock;
 };

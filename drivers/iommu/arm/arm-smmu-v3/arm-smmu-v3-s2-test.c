@@ -94,13 +94,13 @@ static u16 cmd_vmid(const struct arm_smmu_fake_cmd *c)
 }
 
 /* Get a VMID that is paid for by a device that has some left */
-static int add_user(struct kunit *test, struct arm_smmu_s2_user *user)
+static int add_user(struct kunit *test, struct arm_smmu_s2_vmid *user)
 {
 	struct setup *s = test->priv;
 
 	if (s->payer->master.num_vmids == ARM_SMMU_MASTER_MAX_VMIDS)
 		s->payer = arm_smmu_fake_add_dev(test, s->fake, OTHER_SID);
-	return arm_smmu_s2_user_add(s->parent, &s->payer->master, user);
+	return arm_smmu_s2_vmid_add(s->parent, &s->payer->master, user);
 }
 
 /* Attach @dev to stage 2 alone. Returns what the attach returns. */
@@ -125,9 +125,9 @@ static void forget_masters(struct kunit *test)
 }
 
 static bool on_list(struct arm_smmu_domain *parent,
-		    struct arm_smmu_s2_user *user)
+		    struct arm_smmu_s2_vmid *user)
 {
-	struct arm_smmu_s2_user *pos;
+	struct arm_smmu_s2_vmid *pos;
 
 	list_for_each_entry(pos, &parent->nest->users, node)
 		if (pos == user)
@@ -141,7 +141,7 @@ static bool on_list(struct arm_smmu_domain *parent,
 
 static void s2_test_vmids(struct kunit *test)
 {
-	struct arm_smmu_s2_user *users, none;
+	struct arm_smmu_s2_vmid *users, none;
 	struct setup *s = test->priv;
 	DECLARE_BITMAP(seen, 256) = {};
 	unsigned int i;
@@ -165,13 +165,13 @@ static void s2_test_vmids(struct kunit *test)
 
 	/* The one that comes back is the one that is there to have */
 	vmid = users[100].vmid;
-	arm_smmu_s2_user_remove(s->parent, &users[100]);
+	arm_smmu_s2_vmid_remove(s->parent, &users[100]);
 	KUNIT_EXPECT_FALSE(test, on_list(s->parent, &users[100]));
 	KUNIT_EXPECT_EQ(test, 0, add_user(test, &users[100]));
 	KUNIT_EXPECT_EQ(test, users[100].vmid, vmid);
 
 	for (i = 0; i < 255; i++)
-		arm_smmu_s2_user_remove(s->parent, &users[i]);
+		arm_smmu_s2_vmid_remove(s->parent, &users[i]);
 	KUNIT_EXPECT_EQ(test, s->fake->num, 256);
 	free_all(test);
 }
@@ -180,7 +180,7 @@ static void s2_test_vmids(struct kunit *test)
 static void s2_test_wide_vmids(struct kunit *test)
 {
 	struct setup *s = test->priv;
-	struct arm_smmu_s2_user *users;
+	struct arm_smmu_s2_vmid *users;
 	unsigned int i, num = 300;
 
 	users = kunit_kcalloc(test, num, sizeof(*users), GFP_KERNEL);
@@ -191,7 +191,7 @@ static void s2_test_wide_vmids(struct kunit *test)
 	KUNIT_EXPECT_GT(test, users[num - 1].vmid, 255);
 	for (i = 0; i < num; i++) {
 		arm_smmu_fake_forget(s->fake);
-		arm_smmu_s2_user_remove(s->parent, &users[i]);
+		arm_smmu_s2_vmid_remove(s->parent, &users[i]);
 		KUNIT_EXPECT_EQ(test, cmd_vmid(&s->fake->log[0]),
 				users[i].vmid);
 	}
@@ -200,7 +200,7 @@ static void s2_test_wide_vmids(struct kunit *test)
 
 struct removal {
 	struct arm_smmu_domain *parent;
-	struct arm_smmu_s2_user user;
+	struct arm_smmu_s2_vmid user;
 	struct kunit *test;
 	struct completion issued;
 	struct completion done;
@@ -223,7 +223,7 @@ static int remove_thread(void *data)
 	struct removal *r = data;
 
 	current->kunit_test = r->test;
-	arm_smmu_s2_user_remove(r->parent, &r->user);
+	arm_smmu_s2_vmid_remove(r->parent, &r->user);
 	current->kunit_test = NULL;
 	complete(&r->done);
 	return 0;
@@ -300,23 +300,23 @@ static void set_timeout(struct setup *s, bool timeout)
  */
 static void s2_test_remove_timeout(struct kunit *test)
 {
-	struct arm_smmu_s2_user users[ARM_SMMU_MASTER_MAX_VMIDS], user;
+	struct arm_smmu_s2_vmid users[ARM_SMMU_MASTER_MAX_VMIDS], user;
 	struct setup *s = test->priv;
 	struct arm_smmu_fake_dev *other;
 	unsigned int i, num = ARRAY_SIZE(users);
 
 	for (i = 0; i < num; i++)
 		KUNIT_ASSERT_EQ(test, 0,
-				arm_smmu_s2_user_add(s->parent, &s->dev->master,
+				arm_smmu_s2_vmid_add(s->parent, &s->dev->master,
 						     &users[i]));
 	set_timeout(s, true);
 	for (i = 0; i < num; i++)
-		arm_smmu_s2_user_remove(s->parent, &users[i]);
+		arm_smmu_s2_vmid_remove(s->parent, &users[i]);
 	KUNIT_EXPECT_TRUE(test, list_empty(&s->parent->nest->users));
 
 	/* The invalidation fails again */
 	KUNIT_EXPECT_EQ(test, -ENOSPC,
-			arm_smmu_s2_user_add(s->parent, &s->dev->master,
+			arm_smmu_s2_vmid_add(s->parent, &s->dev->master,
 					     &user));
 	KUNIT_EXPECT_EQ(test, s->dev->master.num_vmids, num);
 	for (i = 0; i < num; i++)
@@ -326,17 +326,17 @@ static void s2_test_remove_timeout(struct kunit *test)
 	/* Another device gets a VMID that was never used */
 	other = arm_smmu_fake_add_dev(test, s->fake, OTHER_SID);
 	KUNIT_EXPECT_EQ(test, 0,
-			arm_smmu_s2_user_add(s->parent, &other->master, &user));
+			arm_smmu_s2_vmid_add(s->parent, &other->master, &user));
 	KUNIT_EXPECT_EQ(test, user.vmid, num + 1);
 	KUNIT_EXPECT_EQ(test, s->dev->master.num_vmids, num);
 	set_timeout(s, false);
-	arm_smmu_s2_user_remove(s->parent, &user);
+	arm_smmu_s2_vmid_remove(s->parent, &user);
 	KUNIT_EXPECT_EQ(test, s->dev->master.num_vmids, num);
 
 	/* It succeeds: all come back, by one CMD_SYNC before one is handed out */
 	arm_smmu_fake_forget(s->fake);
 	KUNIT_EXPECT_EQ(test, 0,
-			arm_smmu_s2_user_add(s->parent, &s->dev->master,
+			arm_smmu_s2_vmid_add(s->parent, &s->dev->master,
 					     &user));
 	KUNIT_EXPECT_EQ(test, s->dev->master.num_vmids, 1);
 	KUNIT_EXPECT_TRUE(test, list_empty(&s->fake->smmu.stale_vmids));
@@ -348,7 +348,7 @@ static void s2_test_remove_timeout(struct kunit *test)
 				users[i].vmid);
 		KUNIT_EXPECT_EQ(test, s->fake->log[i].synced, i == num - 1);
 	}
-	arm_smmu_s2_user_remove(s->parent, &user);
+	arm_smmu_s2_vmid_remove(s->parent, &user);
 	KUNIT_EXPECT_EQ(test, s->dev->master.num_vmids, 0);
 	free_all(test);
 }
@@ -368,7 +368,7 @@ static int on_retry(struct arm_smmu_fake *fake, u64 *cmds, int n)
  */
 static void s2_test_stale_many(struct kunit *test)
 {
-	struct arm_smmu_s2_user *users, user;
+	struct arm_smmu_s2_vmid *users, user;
 	struct setup *s = test->priv;
 	struct removal *r;
 	unsigned int i, num = 100;
@@ -381,7 +381,7 @@ static void s2_test_stale_many(struct kunit *test)
 		KUNIT_ASSERT_EQ(test, 0, add_user(test, &users[i]));
 	set_timeout(s, true);
 	for (i = 0; i < num; i++)
-		arm_smmu_s2_user_remove(s->parent, &users[i]);
+		arm_smmu_s2_vmid_remove(s->parent, &users[i]);
 
 	/* The device that paid for the first ones goes */
 	arm_smmu_master_forget_vmids(&s->dev->master);
@@ -396,7 +396,7 @@ static void s2_test_stale_many(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, list_count_nodes(&s->fake->smmu.stale_vmids),
 			num - (CMDQ_BATCH_ENTRIES - 1));
 	KUNIT_EXPECT_FALSE(test, r->was_free);
-	arm_smmu_s2_user_remove(s->parent, &user);
+	arm_smmu_s2_vmid_remove(s->parent, &user);
 
 	arm_smmu_fake_forget(s->fake);
 	s->fake->on_issue = on_retry;
@@ -405,7 +405,7 @@ static void s2_test_stale_many(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, s->fake->num, num - (CMDQ_BATCH_ENTRIES - 1));
 	KUNIT_EXPECT_TRUE(test, list_empty(&s->fake->smmu.stale_vmids));
 	KUNIT_EXPECT_FALSE(test, r->was_free);
-	arm_smmu_s2_user_remove(s->parent, &user);
+	arm_smmu_s2_vmid_remove(s->parent, &user);
 	KUNIT_EXPECT_EQ(test, s->payer->master.num_vmids, 0);
 	free_all(test);
 }
@@ -457,17 +457,17 @@ static void s2_test_plain_domain_timeout(struct kunit *test)
 /* Each device pays for a few, whatever they are for, and gets them back */
 static void s2_test_share(struct kunit *test)
 {
-	struct arm_smmu_s2_user users[ARM_SMMU_MASTER_MAX_VMIDS], none;
+	struct arm_smmu_s2_vmid users[ARM_SMMU_MASTER_MAX_VMIDS], none;
 	struct setup *s = test->priv;
 	struct arm_smmu_fake_dev *other;
 	unsigned int i, num = ARRAY_SIZE(users);
 
 	for (i = 0; i < num; i++)
 		KUNIT_ASSERT_EQ(test, 0,
-				arm_smmu_s2_user_add(s->parent, &s->dev->master,
+				arm_smmu_s2_vmid_add(s->parent, &s->dev->master,
 						     &users[i]));
 	KUNIT_EXPECT_EQ(test, -ENOSPC,
-			arm_smmu_s2_user_add(s->parent, &s->dev->master,
+			arm_smmu_s2_vmid_add(s->parent, &s->dev->master,
 					     &none));
 	KUNIT_EXPECT_EQ(test, -ENOSPC, attach_plain(test, s->dev));
 	KUNIT_EXPECT_EQ(test, list_count_nodes(&s->parent->nest->users), num);
@@ -480,20 +480,20 @@ static void s2_test_share(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, s->dev->master.num_vmids, num);
 	forget_masters(test);
 
-	arm_smmu_s2_user_remove(s->parent, &users[3]);
+	arm_smmu_s2_vmid_remove(s->parent, &users[3]);
 	KUNIT_EXPECT_EQ(test, 0,
-			arm_smmu_s2_user_add(s->parent, &s->dev->master,
+			arm_smmu_s2_vmid_add(s->parent, &s->dev->master,
 					     &users[3]));
 	KUNIT_EXPECT_EQ(test, -ENOSPC,
-			arm_smmu_s2_user_add(s->parent, &s->dev->master,
+			arm_smmu_s2_vmid_add(s->parent, &s->dev->master,
 					     &none));
 
 	/* The device is removed. What it paid for lives on without it. */
-	arm_smmu_s2_user_remove(s->parent, &users[0]);
+	arm_smmu_s2_vmid_remove(s->parent, &users[0]);
 	arm_smmu_master_forget_vmids(&s->dev->master);
 	memset(&s->dev->master, POISON_FREE, sizeof(s->dev->master));
 	for (i = 1; i < num; i++)
-		arm_smmu_s2_user_remove(s->parent, &users[i]);
+		arm_smmu_s2_vmid_remove(s->parent, &users[i]);
 	free_all(test);
 	KUNIT_EXPECT_EQ(test, other->master.num_vmids, 0);
 }
@@ -512,7 +512,7 @@ static void s2_test_own_vmid(struct kunit *test)
 {
 	struct setup *s = test->priv;
 	struct arm_smmu_fake_dev *other;
-	struct arm_smmu_s2_user user;
+	struct arm_smmu_s2_vmid user;
 	struct arm_smmu_domain *second;
 	u16 vmid;
 
@@ -533,7 +533,7 @@ static void s2_test_own_vmid(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, list_count_nodes(&s->parent->nest->users), 1);
 	KUNIT_ASSERT_EQ(test, 0, add_user(test, &user));
 	KUNIT_EXPECT_NE(test, user.vmid, vmid);
-	arm_smmu_s2_user_remove(s->parent, &user);
+	arm_smmu_s2_vmid_remove(s->parent, &user);
 
 	/* Nor does another nest parent */
 	second = make_domain(test, IOMMU_HWPT_ALLOC_NEST_PARENT);
@@ -606,7 +606,7 @@ static void s2_test_disruptive_change(struct kunit *test)
 /* Without one left the attach fails and changes nothing, and can be repeated */
 static void s2_test_own_vmid_none_left(struct kunit *test)
 {
-	struct arm_smmu_s2_user *users;
+	struct arm_smmu_s2_vmid *users;
 	struct setup *s = test->priv;
 	unsigned int i;
 
@@ -623,13 +623,13 @@ static void s2_test_own_vmid_none_left(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, list_empty(&s->parent->devices));
 	KUNIT_EXPECT_EQ(test, le64_to_cpu(s->strtab[SID].data[0]), 0);
 
-	arm_smmu_s2_user_remove(s->parent, &users[7]);
+	arm_smmu_s2_vmid_remove(s->parent, &users[7]);
 	KUNIT_EXPECT_EQ(test, 0, attach_plain(test, s->dev));
 	KUNIT_EXPECT_EQ(test, s->parent->s2_cfg.vmid, users[7].vmid);
 
 	for (i = 0; i < 255; i++)
 		if (i != 7)
-			arm_smmu_s2_user_remove(s->parent, &users[i]);
+			arm_smmu_s2_vmid_remove(s->parent, &users[i]);
 	forget_masters(test);
 	free_domain(s->parent);
 	KUNIT_EXPECT_TRUE(test, ida_is_empty(&s->fake->smmu.vmid_map));
@@ -694,7 +694,7 @@ static void expect_ipa(struct kunit *test, u16 vmid,
 }
 
 static void expect_reaches_all(struct kunit *test,
-			       struct arm_smmu_s2_user *users, unsigned int num,
+			       struct arm_smmu_s2_vmid *users, unsigned int num,
 			       const struct change *change)
 {
 	struct setup *s = test->priv;
@@ -738,7 +738,7 @@ static void map_pages(struct kunit *test, u64 iova, size_t count)
 }
 
 /* Unmap pages one by one, or as the block that they fill */
-static void unmap_pages(struct kunit *test, struct arm_smmu_s2_user *users,
+static void unmap_pages(struct kunit *test, struct arm_smmu_s2_vmid *users,
 			unsigned int num, u64 iova, size_t count, bool block)
 {
 	struct setup *s = test->priv;
@@ -796,7 +796,7 @@ KUNIT_ARRAY_PARAM(range_case, range_cases, range_case_desc);
 static void s2_test_unmap(struct kunit *test)
 {
 	const struct range_case *c = test->param_value;
-	struct arm_smmu_s2_user users[3];
+	struct arm_smmu_s2_vmid users[3];
 	struct setup *s = test->priv;
 	unsigned int i;
 
@@ -816,22 +816,22 @@ static void s2_test_unmap(struct kunit *test)
 	unmap_pages(test, users, 3, c->iova, c->count, c->block);
 
 	/* One has gone */
-	arm_smmu_s2_user_remove(s->parent, &users[2]);
+	arm_smmu_s2_vmid_remove(s->parent, &users[2]);
 	unmap_pages(test, users, 2, c->iova, c->count, c->block);
 	KUNIT_EXPECT_EQ(test, s->fake->num,
 			find(s->fake, 0, OP_NH_ALL, users[2].vmid));
 	KUNIT_EXPECT_EQ(test, s->fake->num,
 			find(s->fake, 0, OP_S2_IPA, users[2].vmid));
 
-	arm_smmu_s2_user_remove(s->parent, &users[1]);
-	arm_smmu_s2_user_remove(s->parent, &users[0]);
+	arm_smmu_s2_vmid_remove(s->parent, &users[1]);
+	arm_smmu_s2_vmid_remove(s->parent, &users[0]);
 	forget_masters(test);
 	free_all(test);
 }
 
 static void s2_test_flush_all(struct kunit *test)
 {
-	struct arm_smmu_s2_user users[3];
+	struct arm_smmu_s2_vmid users[3];
 	struct setup *s = test->priv;
 	struct iommu_domain *domain = &s->parent->domain;
 	unsigned int i, at;
@@ -852,7 +852,7 @@ static void s2_test_flush_all(struct kunit *test)
 	}
 
 	for (i = 0; i < ARRAY_SIZE(users); i++)
-		arm_smmu_s2_user_remove(s->parent, &users[i]);
+		arm_smmu_s2_vmid_remove(s->parent, &users[i]);
 	forget_masters(test);
 	free_all(test);
 }
@@ -863,7 +863,7 @@ static void s2_test_atc(struct kunit *test)
 	struct arm_smmu_master_domain nested = { .nested = true };
 	struct arm_smmu_master_domain plain = {};
 	struct arm_smmu_master_domain off = { .nested = true };
-	struct arm_smmu_s2_user users[2];
+	struct arm_smmu_s2_vmid users[2];
 	struct arm_smmu_fake_dev *dev;
 	struct setup *s = test->priv;
 	unsigned int i, at;
@@ -911,7 +911,7 @@ static void s2_test_atc(struct kunit *test)
 	}
 
 	for (i = 0; i < ARRAY_SIZE(users); i++)
-		arm_smmu_s2_user_remove(s->parent, &users[i]);
+		arm_smmu_s2_vmid_remove(s->parent, &users[i]);
 	INIT_LIST_HEAD(&s->parent->devices);
 	atomic_set(&s->parent->nr_ats_masters, 0);
 	free_all(test);

@@ -217,9 +217,9 @@ void arm_smmu_forget_stale_vmids(struct arm_smmu_device *smmu)
 }
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_forget_stale_vmids);
 
-static int arm_smmu_s2_user_add_to(struct arm_smmu_nest_parent *nest,
+static int arm_smmu_s2_vmid_add_to(struct arm_smmu_nest_parent *nest,
 				   struct arm_smmu_master *master,
-				   struct arm_smmu_s2_user *user, bool stage1)
+				   struct arm_smmu_s2_vmid *user, bool stage1)
 {
 	struct arm_smmu_vmid *v = arm_smmu_vmid_alloc(master->smmu, master);
 
@@ -237,37 +237,37 @@ static int arm_smmu_s2_user_add_to(struct arm_smmu_nest_parent *nest,
 }
 
 /**
- * arm_smmu_s2_user_add - Get a VMID under which a guest can use a nest parent
+ * arm_smmu_s2_vmid_add - Get a VMID under which a guest can use a nest parent
  * @parent: The nest parent
  * @master: A device behind the SMMU where the VMID will be used; it pays for the
- *          VMID, but may be removed before arm_smmu_s2_user_remove()
- * @user: Filled in; stays in place until arm_smmu_s2_user_remove()
+ *          VMID, but may be removed before arm_smmu_s2_vmid_remove()
+ * @user: Filled in; stays in place until arm_smmu_s2_vmid_remove()
  *
  * Context: Process context, may sleep.
  *
  * Return: 0, -ENOSPC if all VMIDs of the SMMU are taken or @master has paid for
  * ARM_SMMU_MASTER_MAX_VMIDS of them, -ENOMEM.
  */
-int arm_smmu_s2_user_add(struct arm_smmu_domain *parent,
+int arm_smmu_s2_vmid_add(struct arm_smmu_domain *parent,
 			 struct arm_smmu_master *master,
-			 struct arm_smmu_s2_user *user)
+			 struct arm_smmu_s2_vmid *user)
 {
-	return arm_smmu_s2_user_add_to(parent->nest, master, user, true);
+	return arm_smmu_s2_vmid_add_to(parent->nest, master, user, true);
 }
-EXPORT_SYMBOL_IF_KUNIT(arm_smmu_s2_user_add);
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_s2_vmid_add);
 
 /**
- * arm_smmu_s2_user_remove - Give a VMID back
+ * arm_smmu_s2_vmid_remove - Give a VMID back
  * @parent: The nest parent
- * @user: What arm_smmu_s2_user_add() filled in; no STE carries its VMID any more
+ * @user: What arm_smmu_s2_vmid_add() filled in; no STE carries its VMID any more
  *
  * If the SMMU does not complete the invalidation, the VMID stays allocated until
  * a later one completes: its next owner would find the TLB entries of this one.
  *
  * Context: Process context, may sleep.
  */
-void arm_smmu_s2_user_remove(struct arm_smmu_domain *parent,
-			     struct arm_smmu_s2_user *user)
+void arm_smmu_s2_vmid_remove(struct arm_smmu_domain *parent,
+			     struct arm_smmu_s2_vmid *user)
 {
 	int ret = arm_smmu_vmid_inv(user->smmu, user->vmid);
 
@@ -277,12 +277,12 @@ void arm_smmu_s2_user_remove(struct arm_smmu_domain *parent,
 
 	arm_smmu_vmid_put(user->smmu, user->alloc, !ret);
 }
-EXPORT_SYMBOL_IF_KUNIT(arm_smmu_s2_user_remove);
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_s2_vmid_remove);
 
 /**
- * arm_smmu_s2_user_abandon - Stop the use of a VMID without giving it back
+ * arm_smmu_s2_vmid_abandon - Stop the use of a VMID without giving it back
  * @parent: The nest parent
- * @user: What arm_smmu_s2_user_add() filled in
+ * @user: What arm_smmu_s2_vmid_add() filled in
  *
  * For hardware that may go on using the VMID and cannot be stopped. The VMID stays
  * allocated until the SMMU is removed, and goes on counting against the device that
@@ -290,8 +290,8 @@ EXPORT_SYMBOL_IF_KUNIT(arm_smmu_s2_user_remove);
  *
  * Context: Process context, may sleep.
  */
-void arm_smmu_s2_user_abandon(struct arm_smmu_domain *parent,
-			      struct arm_smmu_s2_user *user)
+void arm_smmu_s2_vmid_abandon(struct arm_smmu_domain *parent,
+			      struct arm_smmu_s2_vmid *user)
 {
 	arm_smmu_vmid_inv(user->smmu, user->vmid);
 
@@ -330,7 +330,7 @@ EXPORT_SYMBOL_IF_KUNIT(arm_smmu_master_forget_vmids);
  * Context: Process context, may sleep; takes the init_mutex of @smmu_domain. The
  * caller does not hold arm_smmu_asid_lock.
  *
- * Return: 0, or an error of arm_smmu_s2_user_add().
+ * Return: 0, or an error of arm_smmu_s2_vmid_add().
  */
 int arm_smmu_nest_parent_get_vmid(struct arm_smmu_domain *smmu_domain,
 				  struct arm_smmu_master *master)
@@ -347,7 +347,7 @@ int arm_smmu_nest_parent_get_vmid(struct arm_smmu_domain *smmu_domain,
 	if (smmu_domain->s2_cfg.vmid)
 		return 0;
 
-	ret = arm_smmu_s2_user_add_to(nest, master, &nest->plain, false);
+	ret = arm_smmu_s2_vmid_add_to(nest, master, &nest->plain, false);
 	if (ret)
 		return ret;
 	smmu_domain->s2_cfg.vmid = nest->plain.vmid;
@@ -365,7 +365,7 @@ void arm_smmu_nest_parent_put_vmid(struct arm_smmu_domain *smmu_domain)
 	if (!smmu_domain->s2_cfg.vmid)
 		return;
 
-	arm_smmu_s2_user_remove(smmu_domain, &smmu_domain->nest->plain);
+	arm_smmu_s2_vmid_remove(smmu_domain, &smmu_domain->nest->plain);
 	smmu_domain->s2_cfg.vmid = 0;
 }
 
@@ -386,7 +386,7 @@ void arm_smmu_nest_parent_inv_range(struct arm_smmu_domain *smmu_domain,
 				    size_t granule, bool leaf)
 {
 	struct arm_smmu_nest_parent *nest = smmu_domain->nest;
-	struct arm_smmu_s2_user *user;
+	struct arm_smmu_s2_vmid *user;
 
 	guard(rwsem_read)(&nest->lock);
 	list_for_each_entry(user, &nest->users, node) {
@@ -429,7 +429,7 @@ void arm_smmu_nest_parent_inv_range(struct arm_smmu_domain *smmu_domain,
 void arm_smmu_nest_parent_inv_all(struct arm_smmu_domain *smmu_domain)
 {
 	struct arm_smmu_nest_parent *nest = smmu_domain->nest;
-	struct arm_smmu_s2_user *user;
+	struct arm_smmu_s2_vmid *user;
 
 	guard(rwsem_read)(&nest->lock);
 	list_for_each_entry(user, &nest->users, node) {

@@ -34,14 +34,14 @@ struct arm_smmu_vmid {
 };
 
 /**
- * struct arm_smmu_s2_user - A VMID under which stage 2 tables are in use
+ * struct arm_smmu_s2_vmid - A VMID under which stage 2 tables are in use
  * @node: Entry in arm_smmu_nest_parent::users
  * @smmu: SMMU whose TLB holds entries of @vmid
  * @vmid: VMID, unique on @smmu
  * @stage1: A guest's stage 1 can be on top
  * @alloc: The allocation of @vmid
  */
-struct arm_smmu_s2_user {
+struct arm_smmu_s2_vmid {
 	struct list_head		node;
 	struct arm_smmu_device		*smmu;
 	u16				vmid;
@@ -52,7 +52,7 @@ struct arm_smmu_s2_user {
 /**
  * struct arm_smmu_nest_parent - What a change of stage 2 tables must reach
  * @lock: Protects @users
- * @users: All struct arm_smmu_s2_user of the nest parent
+ * @users: All struct arm_smmu_s2_vmid of the nest parent
  * @plain: The entry for devices that use stage 2 alone. It is on @users from the
  *         first such attach until the domain is freed. arm_smmu_s2_cfg::vmid of
  *         the domain is its VMID, 0 before.
@@ -60,7 +60,7 @@ struct arm_smmu_s2_user {
 struct arm_smmu_nest_parent {
 	struct rw_semaphore		lock;
 	struct list_head		users;
-	struct arm_smmu_s2_user		plain;
+	struct arm_smmu_s2_vmid		plain;
 };
 
 #ifdef CONFIG_ARM_SMMU_V3_IOMMUFD
@@ -69,13 +69,13 @@ int arm_smmu_nest_parent_init(struct arm_smmu_domain *smmu_domain,
 int arm_smmu_nest_parent_get_vmid(struct arm_smmu_domain *smmu_domain,
 				  struct arm_smmu_master *master);
 void arm_smmu_nest_parent_put_vmid(struct arm_smmu_domain *smmu_domain);
-int arm_smmu_s2_user_add(struct arm_smmu_domain *parent,
+int arm_smmu_s2_vmid_add(struct arm_smmu_domain *parent,
 			 struct arm_smmu_master *master,
-			 struct arm_smmu_s2_user *user);
-void arm_smmu_s2_user_remove(struct arm_smmu_domain *parent,
-			     struct arm_smmu_s2_user *user);
-void arm_smmu_s2_user_abandon(struct arm_smmu_domain *parent,
-			      struct arm_smmu_s2_user *user);
+			 struct arm_smmu_s2_vmid *user);
+void arm_smmu_s2_vmid_remove(struct arm_smmu_domain *parent,
+			     struct arm_smmu_s2_vmid *user);
+void arm_smmu_s2_vmid_abandon(struct arm_smmu_domain *parent,
+			      struct arm_smmu_s2_vmid *user);
 void arm_smmu_master_forget_vmids(struct arm_smmu_master *master);
 struct arm_smmu_vmid *arm_smmu_vmid_alloc(struct arm_smmu_device *smmu,
 					  struct arm_smmu_master *payer);

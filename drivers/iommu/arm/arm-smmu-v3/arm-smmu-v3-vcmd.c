@@ -142,8 +142,8 @@ void arm_smmu_vcmd_init_rules(struct arm_smmu_vcmd_rules *rules,
 		rule->kind = op->kind;
 		rule->allowed[0] = op->opcode | (op->fields[0] & ~missing[0]);
 		rule->allowed[1] = op->fields[1] & ~missing[1];
-		rule->unusual[0] = ~rule->allowed[0] | special[0];
-		rule->unusual[1] = ~rule->allowed[1] | special[1];
+		rule->slow[0] = ~rule->allowed[0] | special[0];
+		rule->slow[1] = ~rule->allowed[1] | special[1];
 	}
 }
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_vcmd_init_rules);
@@ -178,8 +178,8 @@ static bool arm_smmu_vcmd_range_ok(const struct arm_smmu_vcmd_rules *rules,
 
 /* All that arm_smmu_vcmd_translate() cannot do at a glance */
 enum arm_smmu_vcmd_kind
-arm_smmu_vcmd_translate_any(const struct arm_smmu_vcmd_rules *rules, u64 *cmd,
-			    u16 vmid)
+arm_smmu_vcmd_translate_slow(const struct arm_smmu_vcmd_rules *rules, u64 *cmd,
+			     u16 vmid)
 {
 	const struct arm_smmu_vcmd_rule *rule = arm_smmu_vcmd_rule(rules, cmd);
 
@@ -213,4 +213,4 @@ arm_smmu_vcmd_translate_any(const struct arm_smmu_vcmd_rules *rules, u64 *cmd,
 	arm_smmu_vcmd_set_vmid(cmd, vmid);
 	return rule->kind;
 }
-EXPORT_SYMBOL_IF_KUNIT(arm_smmu_vcmd_translate_any);
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_vcmd_translate_slow);

@@ -52,13 +52,13 @@ enum arm_smmu_vcmd_kind {
 /**
  * struct arm_smmu_vcmd_rule - What a command may carry on one SMMU
  * @allowed: Bits that may be set in each double word, the opcode included
- * @unusual: Where the guest's VMID is all that the command lacks, if none of
+ * @slow: Where the guest's VMID is all that the command lacks, if none of
  *	     these bits is set: those not in @allowed and those with further rules
  * @kind: enum arm_smmu_vcmd_kind
  */
 struct arm_smmu_vcmd_rule {
 	u64 allowed[CMDQ_ENT_DWORDS];
-	u64 unusual[CMDQ_ENT_DWORDS];
+	u64 slow[CMDQ_ENT_DWORDS];
 	u8 kind;
 };
 
@@ -82,8 +82,8 @@ struct arm_smmu_vcmd_rules {
 void arm_smmu_vcmd_init_rules(struct arm_smmu_vcmd_rules *rules,
 			      const struct arm_smmu_vcmd_caps *caps);
 enum arm_smmu_vcmd_kind
-arm_smmu_vcmd_translate_any(const struct arm_smmu_vcmd_rules *rules, u64 *cmd,
-			    u16 vmid);
+arm_smmu_vcmd_translate_slow(const struct arm_smmu_vcmd_rules *rules, u64 *cmd,
+			     u16 vmid);
 
 static inline const struct arm_smmu_vcmd_rule *
 arm_smmu_vcmd_rule(const struct arm_smmu_vcmd_rules *rules, const u64 *cmd)
@@ -123,12 +123,12 @@ arm_smmu_vcmd_translate(const struct arm_smmu_vcmd_rules *rules, u64 *cmd,
 	const struct arm_smmu_vcmd_rule *rule = arm_smmu_vcmd_rule(rules, cmd);
 
 	/* Guests send little else than these, and many of them at a time */
-	if (likely(rule->kind && !((cmd[0] & rule->unusual[0]) |
-				   (cmd[1] & rule->unusual[1])))) {
+	if (likely(rule->kind && !((cmd[0] & rule->slow[0]) |
+				   (cmd[1] & rule->slow[1])))) {
 		arm_smmu_vcmd_set_vmid(cmd, vmid);
 		return ARM_SMMU_VCMD_VMID;
 	}
-	return arm_smmu_vcmd_translate_any(rules, cmd, vmid);
+	return arm_smmu_vcmd_translate_slow(rules, cmd, vmid);
 }
 
 static inline u32 arm_smmu_vcmd_sid(const u64 *cmd)

@@ -143,7 +143,7 @@ bool arm_smmu_vevent_make(struct iommu_vevent_arm_smmuv3 *vevent,
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_vevent_make);
 
 /**
- * arm_smmu_forward_event - Give an event to the guest that owns the device
+ * arm_smmu_vevent_report - Give an event to the guest that owns the device
  * @master: The device, which streams_mutex keeps
  * @evt: The record of the SMMU in CPU byte order; it did not stall
  * @nr: Its number, see arm_smmu_next_event()
@@ -153,7 +153,7 @@ EXPORT_SYMBOL_IF_KUNIT(arm_smmu_vevent_make);
  * Return: 0, or an error if no guest takes the event: -EOPNOTSUPP if it is none
  * of a guest's, -ENOENT if the guest has no queue.
  */
-int arm_smmu_forward_event(struct arm_smmu_master *master, const u64 *evt,
+int arm_smmu_vevent_report(struct arm_smmu_master *master, const u64 *evt,
 			   u64 nr)
 {
 	struct iommu_vevent_arm_smmuv3 vevent;

@@ -12,7 +12,7 @@
 #ifdef CONFIG_ARM_SMMU_V3_IOMMUFD
 void arm_smmu_master_set_vsmmu(struct arm_smmu_master *master,
 			       struct iommufd_viommu *vsmmu, u32 vsid);
-int arm_smmu_forward_event(struct arm_smmu_master *master, const u64 *evt,
+int arm_smmu_vevent_report(struct arm_smmu_master *master, const u64 *evt,
 			   u64 nr);
 #else
 static inline void arm_smmu_master_set_vsmmu(struct arm_smmu_master *master,
@@ -20,7 +20,7 @@ static inline void arm_smmu_master_set_vsmmu(struct arm_smmu_master *master,
 {
 }
 
-static inline int arm_smmu_forward_event(struct arm_smmu_master *master,
+static inline int arm_smmu_vevent_report(struct arm_smmu_master *master,
 					 const u64 *evt, u64 nr)
 {
 	return -EOPNOTSUPP;

@@ -1021,7 +1021,7 @@ static void tegra241_vsmmu_destroy(struct iommufd_viommu *viommu)
 	if (!ret)
 		arm_vsmmu_destroy(viommu);
 	else
-		arm_smmu_s2_user_abandon(t->vsmmu.parent, &t->vsmmu.s2);
+		arm_smmu_s2_vmid_abandon(t->vsmmu.parent, &t->vsmmu.s2);
 
 	if (clean) {
 		ida_free(&cmdqv->vintf_ids, t->idx);

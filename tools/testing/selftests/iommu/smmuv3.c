@@ -41,11 +41,11 @@ FIXTURE(vsmmu)
 
 FIXTURE_SETUP(vsmmu)
 {
-	const char *lack = lacks(alone(0), NULL);
+	const char *lack = lacks(edu_own_group(0), NULL);
 
 	if (lack)
 		SKIP(return, "%s", lack);
-	up(&self->host, &self->vm, &self->guest, alone(0));
+	up(&self->host, &self->vm, &self->guest, edu_own_group(0));
 }
 
 FIXTURE_TEARDOWN(vsmmu)
@@ -200,8 +200,8 @@ TEST_F(vsmmu, vdevice_alloc_errors)
 	other = viommu_alloc(vm, dev_id);
 	EXPECT_EQ(-EEXIST, __vdevice_alloc(vm, guest->viommu, dev_id, 1, &id2));
 	EXPECT_EQ(-EEXIST, __vdevice_alloc(vm, other, dev_id, 1, &id2));
-	if (alone(1)) {
-		edu_open(&edu2, vm, alone(1));
+	if (edu_own_group(1)) {
+		edu_open(&edu2, vm, edu_own_group(1));
 		EXPECT_EQ(-EEXIST, __vdevice_alloc(vm, guest->viommu,
 						   edu2.dev_id, 0xffffffff,
 						   &id2));
@@ -483,7 +483,7 @@ TEST_F(vsmmu, vmids_of_a_device_run_out_and_come_back)
 	edu_close(&guest->edu);
 	vm_init(&other);
 	memset(&again, 0, sizeof(again));
-	edu_open(&again.edu, &other, alone(0));
+	edu_open(&again.edu, &other, edu_own_group(0));
 	s2_alloc(&other, again.edu.dev_id);
 	EXPECT_EQ(-ENOSPC, __viommu_alloc(&other, again.edu.dev_id, other.s2,
 					  IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &ids[n]));
@@ -530,7 +530,7 @@ TEST_F(vsmmu, device_goes_before_its_vdevice)
 	EXPECT_EQ(-EIO, __viommu_cmd(vm, guest->viommu, cmd_cfgi_cd(VSID)));
 
 	/* Nobody gets its id, and its vSID is free. */
-	edu_open(&guest->edu, vm, alone(0));
+	edu_open(&guest->edu, vm, edu_own_group(0));
 	edu_attach(&guest->edu, vm->s2);
 	edu_load_tokens(&guest->edu);
 	EXPECT_EQ(-ENOENT, __edu_attach(&guest->edu, guest->nested));
@@ -626,7 +626,7 @@ TEST_F_TIMEOUT(vsmmu, device_goes_during_a_copy, 180)
 	close(slow.uffd);
 
 	/* The device can be used again. */
-	edu_open(&guest->edu, vm, alone(0));
+	edu_open(&guest->edu, vm, edu_own_group(0));
 	guest->vdevice = vdevice_alloc(vm, guest->viommu, guest->edu.dev_id,
 				       VSID);
 	edu_attach(&guest->edu, guest->nested);
@@ -678,11 +678,11 @@ TEST_F(vsmmu, iommufd_goes_first)
 	close(self->vm.iommufd);
 	edu_close(&self->guest.edu);
 	vm_init(&self->vm);
-	guest_init(&self->guest, &self->vm, alone(0));
+	guest_init(&self->guest, &self->vm, edu_own_group(0));
 	guest_start(&self->guest, VSID);
 	guest_stop(&self->guest);
 	iommu_destroy(&self->vm, self->vm.s2);
-	edu_open(&self->guest.edu, &self->vm, alone(0));
+	edu_open(&self->guest.edu, &self->vm, edu_own_group(0));
 }
 
 /* ---------------------------------------------- one device, behind stage 1 -- */
@@ -696,11 +696,11 @@ FIXTURE(stage1)
 
 FIXTURE_SETUP(stage1)
 {
-	const char *lack = lacks(alone(0), NULL);
+	const char *lack = lacks(edu_own_group(0), NULL);
 
 	if (lack)
 		SKIP(return, "%s", lack);
-	up(&self->host, &self->vm, &self->guest, alone(0));
+	up(&self->host, &self->vm, &self->guest, edu_own_group(0));
 	guest_start(&self->guest, VSID);
 }
 
@@ -853,12 +853,12 @@ FIXTURE_VARIANT_ADD(unplug, stage2) { .by = BY_S2 };
 
 FIXTURE_SETUP(unplug)
 {
-	const char *lack = lacks(alone(0), NULL);
+	const char *lack = lacks(edu_own_group(0), NULL);
 	int i;
 
 	if (lack)
 		SKIP(return, "%s", lack);
-	up(&self->host, &self->vm, &self->guest, alone(0));
+	up(&self->host, &self->vm, &self->guest, edu_own_group(0));
 	guest_start(&self->guest, VSID);
 	for (i = 0; i < 2; i++) {
 		self->dimm[i] = mmap(NULL, GUEST_PAGE, PROT_READ | PROT_WRITE,
@@ -983,12 +983,12 @@ FIXTURE_VARIANT_ADD(tlbi, nh_va_any_vmid)
 
 FIXTURE_SETUP(tlbi)
 {
-	const char *lack = lacks(alone(0), NULL);
+	const char *lack = lacks(edu_own_group(0), NULL);
 
 	if (lack)
 		SKIP(return, "%s", lack);
-	up(&self->host, &self->vm, &self->guest, alone(0));
-	guest_init(&self->other, &self->vm, alone(1));
+	up(&self->host, &self->vm, &self->guest, edu_own_group(0));
+	guest_init(&self->other, &self->vm, edu_own_group(1));
 	guest_start(&self->guest, VSID);
 	guest_start(&self->other, VSID);
 }
@@ -1023,29 +1023,29 @@ TEST_F(tlbi, removes_stale_entry_of_this_guest_only)
 	EXPECT_TRUE(goes_after(&self->other, &o));
 }
 
-FIXTURE(two)
+FIXTURE(two_guests)
 {
 	struct host host;
 	struct vm vm;
 	struct guest guest[2];
 };
 
-FIXTURE_SETUP(two)
+FIXTURE_SETUP(two_guests)
 {
-	const char *lack = lacks(alone(1), LACKS_SECOND);
+	const char *lack = lacks(edu_own_group(1), LACKS_SECOND);
 	int i;
 
 	if (lack)
 		SKIP(return, "%s", lack);
-	host_watch(&self->host, alone(0));
+	host_watch(&self->host, edu_own_group(0));
 	vm_init(&self->vm);
 	for (i = 0; i < 2; i++) {
-		guest_init(&self->guest[i], &self->vm, alone(i));
+		guest_init(&self->guest[i], &self->vm, edu_own_group(i));
 		guest_start(&self->guest[i], VSID);
 	}
 }
 
-FIXTURE_TEARDOWN(two)
+FIXTURE_TEARDOWN(two_guests)
 {
 	if (!self->vm.ram)
 		return;
@@ -1056,7 +1056,7 @@ FIXTURE_TEARDOWN(two)
 }
 
 /* Equal in everything but their tables, and never seeing each other's. */
-TEST_F(two, guests_do_not_alias)
+TEST_F(two_guests, guests_do_not_alias)
 {
 	__u64 page[2];
 	int i, round;
@@ -1081,7 +1081,7 @@ TEST_F(two, guests_do_not_alias)
 }
 
 /* Nor does one in bypass, which has entries of stage 2 under its own VMID. */
-TEST_F(two, bypass_does_not_alias)
+TEST_F(two_guests, bypass_does_not_alias)
 {
 	struct guest *a = &self->guest[0], *b = &self->guest[1];
 	__u64 page = vm_alloc(&self->vm, 1);
@@ -1095,7 +1095,7 @@ TEST_F(two, bypass_does_not_alias)
 }
 
 /* What a guest loses, every vSMMU on the nest parent loses. */
-TEST_F(two, unplug_reaches_both)
+TEST_F(two_guests, unplug_reaches_both)
 {
 	void *dimm = mmap(NULL, GUEST_PAGE, PROT_READ | PROT_WRITE,
 			  MAP_ANONYMOUS | MAP_SHARED, -1, 0);
@@ -1115,7 +1115,7 @@ TEST_F(two, unplug_reaches_both)
 }
 
 /* A CD that changes in memory is found by CFGI_CD, by this guest's device. */
-TEST_F(two, cfgi_cd)
+TEST_F(two_guests, cfgi_cd)
 {
 	struct iommu_viommu_arm_smmuv3_invalidate cmd[2] = {
 		cmd_cfgi_cd(VSID), cmd_cfgi_cd_all(VSID),
@@ -1159,7 +1159,7 @@ TEST_F(two, cfgi_cd)
 }
 
 /* A guest with two devices: a CFGI is for the one that its vSID names. */
-TEST_F(two, devices_of_one_guest)
+TEST_F(two_guests, devices_of_one_guest)
 {
 	struct guest *a = &self->guest[0], *b = &self->guest[1];
 	__u64 before = vm_alloc(&self->vm, 1);
@@ -1195,7 +1195,7 @@ TEST_F(two, devices_of_one_guest)
 }
 
 /* The guest's commands while the VMM takes everything away and gives it back */
-TEST_F(two, commands_while_all_changes)
+TEST_F(two_guests, commands_while_all_changes)
 {
 	struct guest *a = &self->guest[0], *b = &self->guest[1];
 	struct iommu_viommu_arm_smmuv3_invalidate cmds[200];
@@ -1251,7 +1251,7 @@ TEST_F(two, commands_while_all_changes)
 }
 
 /* An illegal command would halt the queue of every device on the host. */
-TEST_F(two, illegal_commands)
+TEST_F(two_guests, illegal_commands)
 {
 	struct guest *a = &self->guest[0], *b = &self->guest[1];
 	__u32 idr0 = smmu_idr(a, 0);
@@ -1484,11 +1484,11 @@ FIXTURE_VARIANT_ADD(array, last_of_4096) { .num = 4096, .bad = 4095 };
 
 FIXTURE_SETUP(array)
 {
-	const char *lack = lacks(alone(0), NULL);
+	const char *lack = lacks(edu_own_group(0), NULL);
 
 	if (lack)
 		SKIP(return, "%s", lack);
-	up(&self->host, &self->vm, &self->guest, alone(0));
+	up(&self->host, &self->vm, &self->guest, edu_own_group(0));
 	guest_start(&self->guest, VSID);
 }
 
@@ -1665,11 +1665,11 @@ FIXTURE(group)
 
 FIXTURE_SETUP(group)
 {
-	const char *lack = lacks(together(1), LACKS_FUNCTIONS);
+	const char *lack = lacks(edu_shared_group(1), LACKS_FUNCTIONS);
 
 	if (lack)
 		SKIP(return, "%s", lack);
-	up(&self->host, &self->vm, &self->guest, together(0));
+	up(&self->host, &self->vm, &self->guest, edu_shared_group(0));
 }
 
 FIXTURE_TEARDOWN(group)
@@ -1686,7 +1686,7 @@ TEST_F(group, bound_member_needs_vdevice)
 	__u64 page = vm_alloc(&self->vm, 1);
 	__u32 s1, bypass, abort, member;
 
-	edu_open(&self->member, &self->vm, together(1));
+	edu_open(&self->member, &self->vm, edu_shared_group(1));
 	s1 = guest_nested(guest, vste_s1(&guest->s1));
 	bypass = guest_nested(guest, vste_bypass());
 	abort = guest_nested(guest, vste_abort());
@@ -1724,7 +1724,7 @@ TEST_F(group, members_come_and_go)
 	EXPECT_EQ(page, edu_lands(&guest->edu, VA));
 
 	for (i = 0; i < 3; i++) {
-		edu_open(&self->member, vm, together(1));
+		edu_open(&self->member, vm, edu_shared_group(1));
 		EXPECT_EQ(-ENOENT, __edu_attach(&self->member, guest->nested));
 		EXPECT_EQ(page, edu_lands(&guest->edu, VA));
 

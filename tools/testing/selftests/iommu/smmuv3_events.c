@@ -33,7 +33,7 @@
 #define DOORBELL	0x8000000UL	/* first of the window for MSIs */
 #define WINDOW		0x100000UL
 
-/* --------------------------------------------------------------- the stand -- */
+/* ------------------------------------------------------------- the testbed -- */
 
 /* IHI0070 section 6.3: in page 0, and from page 1 on */
 #define SMMU_EVENTQ_BASE	0xa0
@@ -41,7 +41,7 @@
 #define SMMU_EVENTQ_PROD	0xa8
 
 /* One VM with one or two guests that own a device each, and the host */
-struct stand {
+struct testbed {
 	struct host host;
 	struct klog klog;
 	struct vm vm;
@@ -55,7 +55,7 @@ struct stand {
  * How many records the SMMU has written since the last call. PROD counts modulo
  * twice the size of the queue.
  */
-static unsigned int stand_written(struct stand *s)
+static unsigned int testbed_written(struct testbed *s)
 {
 	__u32 log2size = host_reg(&s->host, SMMU_EVENTQ_BASE) & 0x1f;
 	__u32 prod = le32toh(__atomic_load_n(&s->page1[SMMU_EVENTQ_PROD / 4],
@@ -66,33 +66,33 @@ static unsigned int stand_written(struct stand *s)
 	return n;
 }
 
-static void stand_up(struct stand *s, int guests, unsigned int depth)
+static void testbed_up(struct testbed *s, int guests, unsigned int depth)
 {
 	int i, fd;
 
-	host_watch(&s->host, alone(0));
+	host_watch(&s->host, edu_own_group(0));
 	klog_open(&s->klog);
 	fd = open("/dev/mem", O_RDONLY | O_SYNC | O_CLOEXEC);
 	if (fd < 0)
 		die("/dev/mem: %s", strerror(errno));
 	s->page1 = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd,
-			alone(0)->smmu + SMMU_PAGE1);
+			edu_own_group(0)->smmu + SMMU_PAGE1);
 	if (s->page1 == MAP_FAILED)
 		die("/dev/mem: %s", strerror(errno));
 	close(fd);
 
 	vm_init(&s->vm);
 	for (i = 0; i < guests; i++) {
-		guest_open(&s->guest[i], &s->vm, alone(i));
+		guest_open(&s->guest[i], &s->vm, edu_own_group(i));
 		if (depth)
 			veventq_alloc(&s->vm, s->guest[i].viommu, depth,
 				      &s->q[i]);
 	}
-	stand_written(s);
+	testbed_written(s);
 }
 
 /* Whatever has become of it: the host must have got over it. */
-static bool stand_down(struct stand *s, int guests)
+static bool testbed_down(struct testbed *s, int guests)
 {
 	int i;
 
@@ -107,9 +107,9 @@ static bool stand_down(struct stand *s, int guests)
 	return host_is_fine(&s->host);
 }
 
-static const char *stand_lacks(int guests)
+static const char *testbed_lacks(int guests)
 {
-	const char *lack = lacks(alone(guests - 1), LACKS_SECOND);
+	const char *lack = lacks(edu_own_group(guests - 1), LACKS_SECOND);
 
 	if (!lack && access("/dev/mem", R_OK))
 		lack = "no /dev/mem to count the SMMU's events by";
@@ -194,48 +194,48 @@ static bool is_poke(const struct vevent *event, __u32 sequence, __u32 sid,
 
 /* ------------------------------------------------ every event, and mended -- */
 
-FIXTURE(one)
+FIXTURE(one_guest)
 {
-	struct stand s;
+	struct testbed s;
 };
 
-FIXTURE_SETUP(one)
+FIXTURE_SETUP(one_guest)
 {
-	const char *lack = stand_lacks(1);
+	const char *lack = testbed_lacks(1);
 
 	if (lack)
 		SKIP(return, "%s", lack);
-	stand_up(&self->s, 1, DEPTH);
+	testbed_up(&self->s, 1, DEPTH);
 }
 
-FIXTURE_TEARDOWN(one)
+FIXTURE_TEARDOWN(one_guest)
 {
-	EXPECT_TRUE(stand_down(&self->s, 1));
+	EXPECT_TRUE(testbed_down(&self->s, 1));
 }
 
 /* Two functions of a group, which one domain is attached to */
 FIXTURE(group)
 {
-	struct stand s;
+	struct testbed s;
 	struct guest member;
 };
 
 FIXTURE_SETUP(group)
 {
-	const char *lack = stand_lacks(1);
+	const char *lack = testbed_lacks(1);
 
 	if (!lack)
-		lack = lacks(together(1), LACKS_FUNCTIONS);
+		lack = lacks(edu_shared_group(1), LACKS_FUNCTIONS);
 	if (lack)
 		SKIP(return, "%s", lack);
-	stand_up(&self->s, 0, 0);
-	guest_open(&self->s.guest[0], &self->s.vm, together(0));
+	testbed_up(&self->s, 0, 0);
+	guest_open(&self->s.guest[0], &self->s.vm, edu_shared_group(0));
 	veventq_alloc(&self->s.vm, self->s.guest[0].viommu, DEPTH,
 		      &self->s.q[0]);
 	s1_map(&self->s.guest[0].s1, DOORBELL, DOORBELL);
 
 	self->member = self->s.guest[0];
-	edu_open(&self->member.edu, &self->s.vm, together(1));
+	edu_open(&self->member.edu, &self->s.vm, edu_shared_group(1));
 	self->member.vdevice = vdevice_alloc(&self->s.vm,
 					     self->member.viommu,
 					     self->member.edu.dev_id, 7);
@@ -247,27 +247,27 @@ FIXTURE_TEARDOWN(group)
 {
 	if (self->member.edu.fd > 0)
 		edu_close(&self->member.edu);
-	EXPECT_TRUE(stand_down(&self->s, 1));
+	EXPECT_TRUE(testbed_down(&self->s, 1));
 }
 
 /* The last that looks for a word of the host: here it comes to its limit. */
-FIXTURE(two)
+FIXTURE(two_guests)
 {
-	struct stand s;
+	struct testbed s;
 };
 
-FIXTURE_SETUP(two)
+FIXTURE_SETUP(two_guests)
 {
-	const char *lack = stand_lacks(2);
+	const char *lack = testbed_lacks(2);
 
 	if (lack)
 		SKIP(return, "%s", lack);
-	stand_up(&self->s, 2, DEPTH);
+	testbed_up(&self->s, 2, DEPTH);
 }
 
-FIXTURE_TEARDOWN(two)
+FIXTURE_TEARDOWN(two_guests)
 {
-	EXPECT_TRUE(stand_down(&self->s, 2));
+	EXPECT_TRUE(testbed_down(&self->s, 2));
 }
 
 static void no_page(struct guest *guest)
@@ -308,69 +308,72 @@ static void bad_ste(struct guest *guest)
 	edu_attach(&guest->edu, guest_nested(guest, vste));
 }
 
-FIXTURE(kind)
+FIXTURE(event_kind)
 {
-	struct stand s;
+	struct testbed s;
 };
 
-FIXTURE_VARIANT(kind)
+FIXTURE_VARIANT(event_kind)
 {
 	__u8 id;
 	void (*make)(struct guest *guest);
 	bool read;
 };
 
-FIXTURE_VARIANT_ADD(kind, translation)
+FIXTURE_VARIANT_ADD(event_kind, translation)
 {
 	.id = EVT_F_TRANSLATION, .make = no_page,
 };
 
-FIXTURE_VARIANT_ADD(kind, translation_of_read)
+FIXTURE_VARIANT_ADD(event_kind, translation_of_read)
 {
 	.id = EVT_F_TRANSLATION, .make = no_page, .read = true,
 };
 
-FIXTURE_VARIANT_ADD(kind, addr_size)
+FIXTURE_VARIANT_ADD(event_kind, addr_size)
 {
 	.id = EVT_F_ADDR_SIZE, .make = wide_page,
 };
 
-FIXTURE_VARIANT_ADD(kind, access)
+FIXTURE_VARIANT_ADD(event_kind, access)
 {
 	.id = EVT_F_ACCESS, .make = old_page,
 };
 
-FIXTURE_VARIANT_ADD(kind, access_of_read)
+FIXTURE_VARIANT_ADD(event_kind, access_of_read)
 {
 	.id = EVT_F_ACCESS, .make = old_page, .read = true,
 };
 
-FIXTURE_VARIANT_ADD(kind, permission)
+FIXTURE_VARIANT_ADD(event_kind, permission)
 {
 	.id = EVT_F_PERMISSION, .make = read_only_page,
 };
 
-FIXTURE_VARIANT_ADD(kind, bad_cd) { .id = EVT_C_BAD_CD, .make = bad_cd };
-FIXTURE_VARIANT_ADD(kind, bad_ste) { .id = EVT_C_BAD_STE, .make = bad_ste };
+FIXTURE_VARIANT_ADD(event_kind, bad_cd) { .id = EVT_C_BAD_CD, .make = bad_cd };
+FIXTURE_VARIANT_ADD(event_kind, bad_ste) {
+	.id = EVT_C_BAD_STE,
+	.make = bad_ste,
+};
 
-FIXTURE_SETUP(kind)
+FIXTURE_SETUP(event_kind)
 {
-	const char *lack = stand_lacks(1);
+	const char *lack = testbed_lacks(1);
 
 	if (lack)
 		SKIP(return, "%s", lack);
-	stand_up(&self->s, 1, DEPTH);
+	testbed_up(&self->s, 1, DEPTH);
 }
 
-FIXTURE_TEARDOWN(kind)
+FIXTURE_TEARDOWN(event_kind)
 {
-	EXPECT_TRUE(stand_down(&self->s, 1));
+	EXPECT_TRUE(testbed_down(&self->s, 1));
 }
 
-TEST_F(kind, reaches_the_guest)
+TEST_F(event_kind, reaches_the_guest)
 {
 	const __u64 va = VA + 0x124;
-	struct stand *s = &self->s;
+	struct testbed *s = &self->s;
 	struct guest *guest = &s->guest[0];
 	__u64 page = vm_alloc(&s->vm, 1);
 	struct vevent event;
@@ -415,14 +418,14 @@ TEST_F(kind, reaches_the_guest)
 	poke(guest, VA2);
 	EXPECT_POKE(&s->q[0], 1, VSID, VA2);
 	EXPECT_TRUE(is_empty(&s->q[0]));
-	EXPECT_EQ(2, stand_written(s));
+	EXPECT_EQ(2, testbed_written(s));
 	EXPECT_HOST_SILENT(s);
 }
 
 /* A guest may write there what it only reads elsewhere. */
-TEST_F(one, read_only_page_can_be_read)
+TEST_F(one_guest, read_only_page_can_be_read)
 {
-	struct stand *s = &self->s;
+	struct testbed *s = &self->s;
 	struct guest *guest = &s->guest[0];
 
 	guest_start(guest, VSID);
@@ -430,27 +433,27 @@ TEST_F(one, read_only_page_can_be_read)
 	peek(guest, VA);
 	poke(guest, VA2);
 	EXPECT_POKE(&s->q[0], 0, VSID, VA2);
-	EXPECT_EQ(1, stand_written(s));
+	EXPECT_EQ(1, testbed_written(s));
 }
 
 /* CD.R is 0: the guest does not want to know. */
-TEST_F(one, guest_that_wants_no_faults_gets_none)
+TEST_F(one_guest, guest_that_wants_no_faults_gets_none)
 {
-	struct stand *s = &self->s;
+	struct testbed *s = &self->s;
 	struct guest *guest = &s->guest[0];
 	__le64 *cd = vm_ptr(&s->vm, guest->s1.cd);
 
 	cd[0] &= ~htole64(CD_0_R);
 	guest_start(guest, VSID);
 	poke(guest, VA);
-	EXPECT_EQ(0, stand_written(s));
+	EXPECT_EQ(0, testbed_written(s));
 	EXPECT_TRUE(is_empty(&s->q[0]));
 	EXPECT_HOST_SILENT(s);
 }
 
-TEST_F(one, sequence_counts_every_event)
+TEST_F(one_guest, sequence_counts_every_event)
 {
-	struct stand *s = &self->s;
+	struct testbed *s = &self->s;
 	unsigned int i;
 
 	guest_start(&s->guest[0], VSID);
@@ -461,7 +464,7 @@ TEST_F(one, sequence_counts_every_event)
 	poke(&s->guest[0], VA2);
 	EXPECT_POKE(&s->q[0], 3, VSID, VA2);
 	EXPECT_TRUE(is_empty(&s->q[0]));
-	EXPECT_EQ(4, stand_written(s));
+	EXPECT_EQ(4, testbed_written(s));
 	EXPECT_HOST_SILENT(s);
 }
 
@@ -486,9 +489,9 @@ static void *change_ste(void *data)
  * S1ContextPtr and S1CIR are in two words of the STE. While one of them is new, the
  * device's writes may be lost, but the guest's STE is good: there is no event.
  */
-TEST_F_TIMEOUT(one, ste_changes_make_no_event, 120)
+TEST_F_TIMEOUT(one_guest, ste_changes_make_no_event, 120)
 {
-	struct stand *s = &self->s;
+	struct testbed *s = &self->s;
 	struct guest *guest = &s->guest[0];
 	struct changing c = { .guest = guest };
 	struct iommu_hwpt_arm_smmuv3 vste;
@@ -511,7 +514,7 @@ TEST_F_TIMEOUT(one, ste_changes_make_no_event, 120)
 	atomic_store(&c.stop, true);
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 	EXPECT_LT(100, c.changes);
-	EXPECT_EQ(0, stand_written(s));
+	EXPECT_EQ(0, testbed_written(s));
 	EXPECT_TRUE(is_empty(&s->q[0]));
 	EXPECT_HOST_SILENT(s);
 
@@ -526,9 +529,9 @@ TEST_F_TIMEOUT(one, ste_changes_make_no_event, 120)
 /* --------------------------------------------------- what is not a guest's -- */
 
 /* Stage 2 is the host's: the guest has no such memory. */
-TEST_F(one, stage2_faults_stay_with_the_host)
+TEST_F(one_guest, stage2_faults_stay_with_the_host)
 {
-	struct stand *s = &self->s;
+	struct testbed *s = &self->s;
 	struct guest *guest = &s->guest[0];
 	struct s1 nowhere = guest->s1;
 
@@ -555,14 +558,14 @@ TEST_F(one, stage2_faults_stay_with_the_host)
 	poke(guest, VA2);
 	EXPECT_POKE(&s->q[0], 0, VSID, VA2);
 	EXPECT_TRUE(is_empty(&s->q[0]));
-	EXPECT_EQ(4, stand_written(s));
+	EXPECT_EQ(4, testbed_written(s));
 	EXPECT_HOST_SILENT(s);
 }
 
 /* In abort, and detached, the SMMU itself makes no record. */
-TEST_F(one, device_without_stage1)
+TEST_F(one_guest, device_without_stage1)
 {
-	struct stand *s = &self->s;
+	struct testbed *s = &self->s;
 	struct guest *guest = &s->guest[0];
 	struct edu edu;
 
@@ -573,7 +576,7 @@ TEST_F(one, device_without_stage1)
 	poke(guest, VA);
 	edu_detach(&guest->edu);
 	poke(guest, VA);
-	EXPECT_EQ(0, stand_written(s));
+	EXPECT_EQ(0, testbed_written(s));
 
 	/* Stage 2 alone, after stage 1 and from nothing */
 	edu_attach(&guest->edu, s->vm.s2);
@@ -586,19 +589,19 @@ TEST_F(one, device_without_stage1)
 
 	/* Given back to the host, whose stage 1 does not map it */
 	edu_close(&guest->edu);
-	edu_open_host(&edu, alone(0));
+	edu_open_host(&edu, edu_own_group(0));
 	edu_write(&edu, VA, 0, 4);
 	EXPECT_HOST_ONLY(s, EVT_F_TRANSLATION, false, VA);
 	edu_close(&edu);
 
 	EXPECT_TRUE(is_empty(&s->q[0]));
-	EXPECT_EQ(3, stand_written(s));
+	EXPECT_EQ(3, testbed_written(s));
 }
 
 /* Nobody reads them: then they are the host's, until somebody does. */
-TEST_F(one, queue_comes_and_goes)
+TEST_F(one_guest, queue_comes_and_goes)
 {
-	struct stand *s = &self->s;
+	struct testbed *s = &self->s;
 	struct guest *guest = &s->guest[0];
 	int i;
 
@@ -614,15 +617,15 @@ TEST_F(one, queue_comes_and_goes)
 		veventq_alloc(&s->vm, guest->viommu, DEPTH, &s->q[0]);
 		EXPECT_TRUE(is_empty(&s->q[0]));
 	}
-	EXPECT_EQ(6, stand_written(s));
+	EXPECT_EQ(6, testbed_written(s));
 }
 
 /* ------------------------------------------------------------ whose it is -- */
 
 /* The same vSID, ASID and addresses, and each hears of its own device. */
-TEST_F(two, guests_with_equal_vsids)
+TEST_F(two_guests, guests_with_equal_vsids)
 {
-	struct stand *s = &self->s;
+	struct testbed *s = &self->s;
 	int round, i;
 
 	for (i = 0; i < 2; i++)
@@ -635,14 +638,14 @@ TEST_F(two, guests_with_equal_vsids)
 			EXPECT_TRUE(is_empty(&s->q[!i]));
 		}
 	}
-	EXPECT_EQ(6, stand_written(s));
+	EXPECT_EQ(6, testbed_written(s));
 	EXPECT_HOST_SILENT(s);
 }
 
 /* One guest with two devices: one queue, two vSIDs. */
-TEST_F(two, devices_of_one_guest)
+TEST_F(two_guests, devices_of_one_guest)
 {
-	struct stand *s = &self->s;
+	struct testbed *s = &self->s;
 	struct guest *a = &s->guest[0], *b = &s->guest[1];
 	int i;
 
@@ -659,9 +662,9 @@ TEST_F(two, devices_of_one_guest)
 }
 
 /* VMMs do this when the guest resets, or renumbers its buses. */
-TEST_F(one, no_vsid_of_the_past)
+TEST_F(one_guest, no_vsid_of_the_past)
 {
-	struct stand *s = &self->s;
+	struct testbed *s = &self->s;
 	struct guest *guest = &s->guest[0];
 	__u32 still[] = {
 		guest_nested(guest, vste_abort()),
@@ -683,14 +686,14 @@ TEST_F(one, no_vsid_of_the_past)
 		poke(guest, VA);
 		EXPECT_POKE(&s->q[0], 2 * i + 1, VSID + i + 1, VA);
 	}
-	EXPECT_EQ(8, stand_written(s));
+	EXPECT_EQ(8, testbed_written(s));
 	EXPECT_HOST_SILENT(s);
 }
 
 /* A replace that is refused changes neither owner nor vSID. */
-TEST_F(one, failed_replace)
+TEST_F(one_guest, failed_replace)
 {
-	struct stand *s = &self->s;
+	struct testbed *s = &self->s;
 	struct guest *guest = &s->guest[0];
 	__u32 other = viommu_alloc(&s->vm, guest->edu.dev_id);
 	struct veventq other_q;
@@ -708,9 +711,9 @@ TEST_F(one, failed_replace)
 }
 
 /* A device gets another owner, and comes back. */
-TEST_F(two, device_moves_to_another_guest)
+TEST_F(two_guests, device_moves_to_another_guest)
 {
-	struct stand *s = &self->s;
+	struct testbed *s = &self->s;
 	struct guest *a = &s->guest[0], *b = &s->guest[1];
 	struct edu *edu = &a->edu;
 	int i;
@@ -737,33 +740,33 @@ TEST_F(two, device_moves_to_another_guest)
 					   VSID);
 		edu_attach(edu, a->nested);
 	}
-	EXPECT_EQ(6, stand_written(s));
+	EXPECT_EQ(6, testbed_written(s));
 	EXPECT_HOST_SILENT(s);
 }
 
 /* The device goes while its vDEVICE is there, and another VM opens it. */
-TEST_F(one, device_moves_to_another_vm)
+TEST_F(one_guest, device_moves_to_another_vm)
 {
-	struct stand *s = &self->s;
-	struct stand other = {};
+	struct testbed *s = &self->s;
+	struct testbed other = {};
 
 	guest_start(&s->guest[0], VSID);
 	poke(&s->guest[0], VA);
 	EXPECT_POKE(&s->q[0], 0, VSID, VA);
 	edu_close(&s->guest[0].edu);
 
-	stand_up(&other, 1, DEPTH);
+	testbed_up(&other, 1, DEPTH);
 	guest_start(&other.guest[0], VSID);
 	poke(&other.guest[0], VA2);
 	EXPECT_POKE(&other.q[0], 0, VSID, VA2);
 	EXPECT_TRUE(is_empty(&s->q[0]));
-	EXPECT_TRUE(stand_down(&other, 1));
+	EXPECT_TRUE(testbed_down(&other, 1));
 }
 
 TEST_F(group, each_has_its_own_vsid)
 {
 	struct guest *guest = &self->s.guest[0], *member = &self->member;
-	struct stand *s = &self->s;
+	struct testbed *s = &self->s;
 	int i;
 
 	for (i = 0; i < 2; i++) {
@@ -810,9 +813,9 @@ TEST_F(group, both_interrupt)
  * another owner. What the host has not yet taken from the SMMU's queue is
  * neither the new owner's, nor has it the new vSID.
  */
-static void burst(struct stand *s, struct edu *edu)
+static void burst(struct testbed *s, struct edu *edu)
 {
-	stand_written(s);
+	testbed_written(s);
 	edu_start(edu, VA, 0, GUEST_PAGE, true);
 	while (edu_busy(edu))
 		;
@@ -839,9 +842,9 @@ static unsigned int drain_burst(struct veventq *q, struct vevent *events,
 	return n;
 }
 
-TEST_F(two, events_behind_at_a_move)
+TEST_F(two_guests, events_behind_at_a_move)
 {
-	struct stand *s = &self->s;
+	struct testbed *s = &self->s;
 	struct edu *edu = &s->guest[0].edu;
 	struct guest third = s->guest[1];
 	unsigned int round, n, all, late = 0;
@@ -881,7 +884,7 @@ TEST_F(two, events_behind_at_a_move)
 					2 * round + 1);
 		edu_attach(edu, nested[to]);
 
-		all = stand_written(s);
+		all = testbed_written(s);
 		poke(&third, VA);
 		EXPECT_POKE(&third_q, round, VSID, VA);
 		n = drain_burst(&s->q[from], events, 2 * round,
@@ -910,7 +913,7 @@ TEST_F(two, events_behind_at_a_move)
  * 2, in abort, in bypass or nowhere. Stay n is with guest n % 2 and has vSID n.
  */
 struct stays {
-	struct stand *s;
+	struct testbed *s;
 	pthread_mutex_t lock[2];
 	/* The last stay that may have begun, and that is over for certain */
 	atomic_uint begun, over;
@@ -1023,9 +1026,9 @@ static bool stays_go_on(const struct stays *st)
 	       (st->num_pages < 60 || st->stays[0] < 4 || st->stays[1] < 4);
 }
 
-TEST_F(two, moves_while_it_faults)
+TEST_F(two_guests, moves_while_it_faults)
 {
-	struct stand *s = &self->s;
+	struct testbed *s = &self->s;
 	struct guest *a = &s->guest[0], *b = &s->guest[1];
 	struct vm *vm = &s->vm;
 	struct edu *edu = &a->edu;
@@ -1114,28 +1117,28 @@ TEST_F(two, moves_while_it_faults)
 
 /* -------------------------------------------------------------- overflow -- */
 
-FIXTURE(full)
+FIXTURE(small_queue)
 {
-	struct stand s;
+	struct testbed s;
 };
 
-FIXTURE_SETUP(full)
+FIXTURE_SETUP(small_queue)
 {
-	const char *lack = stand_lacks(2);
+	const char *lack = testbed_lacks(2);
 
 	if (lack)
 		SKIP(return, "%s", lack);
-	stand_up(&self->s, 2, 4);
+	testbed_up(&self->s, 2, 4);
 }
 
-FIXTURE_TEARDOWN(full)
+FIXTURE_TEARDOWN(small_queue)
 {
-	EXPECT_TRUE(stand_down(&self->s, 2));
+	EXPECT_TRUE(testbed_down(&self->s, 2));
 }
 
-TEST_F(full, queue_overflows_and_recovers)
+TEST_F(small_queue, queue_overflows_and_recovers)
 {
-	struct stand *s = &self->s;
+	struct testbed *s = &self->s;
 	struct guest *a = &s->guest[0], *b = &s->guest[1];
 	struct vevent events[8];
 	__u32 next, i;
@@ -1143,7 +1146,7 @@ TEST_F(full, queue_overflows_and_recovers)
 	guest_start(a, VSID);
 	guest_start(b, VSID);
 	burst(s, &a->edu);
-	next = stand_written(s);
+	next = testbed_written(s);
 	ASSERT_LT(100, next);
 	/* Who waits behind that gets its event all the same. */
 	poke(b, VA2);
@@ -1200,9 +1203,9 @@ static void *storm(void *arg)
 }
 
 /* A guest that faults as fast as it can, and does not even read */
-TEST_F(full, storm_starves_nobody)
+TEST_F(small_queue, storm_starves_nobody)
 {
-	struct stand *s = &self->s;
+	struct testbed *s = &self->s;
 	struct guest *b = &s->guest[1];
 	struct storm st = { .guest = &s->guest[0] };
 	pthread_t thread;
@@ -1219,7 +1222,7 @@ TEST_F(full, storm_starves_nobody)
 	pthread_join(thread, NULL);
 	EXPECT_TRUE(is_empty(&s->q[1]));
 	EXPECT_LT(5, st.rounds);
-	EXPECT_LT(500, stand_written(s));
+	EXPECT_LT(500, testbed_written(s));
 	EXPECT_HOST_SILENT(s);
 }
 
@@ -1235,7 +1238,7 @@ enum where {
 
 FIXTURE(msi)
 {
-	struct stand s;
+	struct testbed s;
 	__u32 pt[PLACES];
 	__u32 ioas[2];
 	__u32 other_viommu;
@@ -1286,14 +1289,14 @@ static void go(struct edu *edu, const __u32 *pt, enum where *where,
 
 FIXTURE_SETUP(msi)
 {
-	const char *lack = stand_lacks(1);
+	const char *lack = testbed_lacks(1);
 	struct guest *guest = &self->s.guest[0];
 	struct vm *vm = &self->s.vm;
 	__u32 dev_id;
 
 	if (lack)
 		SKIP(return, "%s", lack);
-	stand_up(&self->s, 1, DEPTH);
+	testbed_up(&self->s, 1, DEPTH);
 	dev_id = guest->edu.dev_id;
 	/* What a guest does that has been told of the window by its VMM */
 	s1_map(&guest->s1, DOORBELL, DOORBELL);
@@ -1317,7 +1320,7 @@ FIXTURE_SETUP(msi)
 
 FIXTURE_TEARDOWN(msi)
 {
-	EXPECT_TRUE(stand_down(&self->s, 1));
+	EXPECT_TRUE(testbed_down(&self->s, 1));
 }
 
 TEST_F(msi, arrives_wherever_the_device_is)
@@ -1348,9 +1351,9 @@ TEST_F(msi, arrives_wherever_the_device_is)
 }
 
 /* It is stage 1 that says where the device's MSIs go. */
-TEST_F(one, guest_maps_the_doorbell)
+TEST_F(one_guest, guest_maps_the_doorbell)
 {
-	struct stand *s = &self->s;
+	struct testbed *s = &self->s;
 	struct guest *guest = &s->guest[0];
 	struct edu *edu = &guest->edu;
 	__u64 page = vm_alloc(&s->vm, 1);
@@ -1380,7 +1383,7 @@ TEST_F(one, guest_maps_the_doorbell)
 	viommu_cmd(&s->vm, guest->viommu, cmd_tlbi_nh_va(ASID, DOORBELL));
 	EXPECT_EQ(1, edu_interrupts(edu));
 	EXPECT_TRUE(is_empty(&s->q[0]));
-	EXPECT_EQ(1, stand_written(s));
+	EXPECT_EQ(1, testbed_written(s));
 	EXPECT_HOST_SILENT(s);
 }
 
@@ -1399,7 +1402,7 @@ static int ioas_map(struct vm *vm, __u32 ioas, __u64 iova)
 }
 
 /* VMMs put nothing of the guest's there. */
-TEST_F(one, window_is_reserved)
+TEST_F(one_guest, window_is_reserved)
 {
 	struct iommu_iova_range ranges[16];
 	struct iommu_ioas_iova_ranges cmd = {
@@ -1429,7 +1432,7 @@ TEST_F(one, window_is_reserved)
 }
 
 /* An attach that fails since its doorbell has no place leaves the vector. */
-TEST_F(one, doorbell_has_no_place)
+TEST_F(one_guest, doorbell_has_no_place)
 {
 	struct guest *guest = &self->s.guest[0];
 	struct vm *vm = &self->s.vm;
@@ -1448,9 +1451,9 @@ TEST_F(one, doorbell_has_no_place)
 }
 
 /* A doorbell that no vector needs any more goes with the next move. */
-TEST_F(one, doorbell_goes_with_its_last_vector)
+TEST_F(one_guest, doorbell_goes_with_its_last_vector)
 {
-	struct stand *s = &self->s;
+	struct testbed *s = &self->s;
 	struct guest *guest = &s->guest[0];
 	struct edu *edu = &guest->edu;
 
@@ -1463,14 +1466,14 @@ TEST_F(one, doorbell_goes_with_its_last_vector)
 	edu_attach(edu, s->vm.s2);
 	edu_attach(edu, guest->nested);
 	edu_write(edu, DOORBELL + 0x44, 0, 4);
-	EXPECT_EQ(0, stand_written(s));
+	EXPECT_EQ(0, testbed_written(s));
 	EXPECT_EQ(1, edu_interrupts(edu));
 
 	edu_irq_disable(edu);
 	edu_attach(edu, s->vm.s2);
 	edu_attach(edu, guest->nested);
 	edu_write(edu, DOORBELL + 0x44, 0, 4);
-	EXPECT_EQ(1, stand_written(s));
+	EXPECT_EQ(1, testbed_written(s));
 	EXPECT_TRUE(is_empty(&s->q[0]));
 
 	edu_irq_enable(edu);
@@ -1488,7 +1491,7 @@ static bool write_file(const char *path, const char *line)
 }
 
 /* Lets each allocation and each copy of an attach fail once. */
-TEST_F(one, attach_runs_out_of_memory)
+TEST_F(one_guest, attach_runs_out_of_memory)
 {
 	struct guest *guest = &self->s.guest[0];
 	struct edu *edu = &guest->edu;
@@ -1544,9 +1547,9 @@ TEST_F(one, attach_runs_out_of_memory)
 }
 
 /* Two devices on one nest parent, of which one goes */
-TEST_F(two, doorbell_stays_while_it_is_needed)
+TEST_F(two_guests, doorbell_stays_while_it_is_needed)
 {
-	struct stand *s = &self->s;
+	struct testbed *s = &self->s;
 	struct edu *edu[2];
 	int i;
 
@@ -1582,7 +1585,7 @@ static void *stage1_on_and_off(void *arg)
 }
 
 /* A guest that turns its stage 1 on does not lose an interrupt by that. */
-TEST_F(one, no_interrupt_is_lost)
+TEST_F(one_guest, no_interrupt_is_lost)
 {
 	struct storm st = { .guest = &self->s.guest[0] };
 	struct edu *edu = &st.guest->edu;
@@ -1599,7 +1602,7 @@ TEST_F(one, no_interrupt_is_lost)
 	pthread_join(thread, NULL);
 	EXPECT_LT(20, st.rounds);
 	TH_LOG("stage 1 went on and off %u times", st.rounds);
-	EXPECT_EQ(0, stand_written(&self->s));
+	EXPECT_EQ(0, testbed_written(&self->s));
 }
 
 struct move {
@@ -1626,7 +1629,7 @@ static void *move(void *arg)
  * A device that nobody had opened moves while its first vector is set up: the
  * doorbell must be mapped where it arrives.
  */
-TEST_F(one, vector_comes_while_it_moves)
+TEST_F(one_guest, vector_comes_while_it_moves)
 {
 	struct guest *guest = &self->s.guest[0];
 	struct edu *edu = &guest->edu;
@@ -1648,7 +1651,7 @@ TEST_F(one, vector_comes_while_it_moves)
 		};
 
 		edu_close(edu);
-		edu_open(edu, vm, alone(0));
+		edu_open(edu, vm, edu_own_group(0));
 		vdevice_alloc(vm, guest->viommu, edu->dev_id, VSID);
 		edu_attach(edu, pt[i % 3]);
 		ASSERT_EQ(0, pthread_create(&thread, NULL, move, &m));

@@ -232,7 +232,7 @@ static bool goes_after(struct guest *guest, const struct change *c)
 
 /* --------------------------------------------------------------- machines -- */
 
-static const struct edu_slot *alone(int n)
+static const struct edu_slot *edu_own_group(int n)
 {
 	int i;
 
@@ -243,7 +243,7 @@ static const struct edu_slot *alone(int n)
 }
 
 /* The n-th of two functions in one group, without a bridge in it. */
-static const struct edu_slot *together(int n)
+static const struct edu_slot *edu_shared_group(int n)
 {
 	int i;
 
@@ -285,12 +285,12 @@ static void __attribute__((constructor)) look_around(void)
 	if (!nslots)
 		return;
 	why = "no edu device in an IOMMU group of its own";
-	if (!alone(0))
+	if (!edu_own_group(0))
 		return;
 	why = NULL;
 
 	vm_init(&vm);
-	edu_open(&edu, &vm, alone(0));
+	edu_open(&edu, &vm, edu_own_group(0));
 	rc = __hwpt_alloc(&vm, edu.dev_id, vm.ioas,
 			  IOMMU_HWPT_ALLOC_NEST_PARENT, IOMMU_HWPT_DATA_NONE,
 			  NULL, 0, &vm.s2);

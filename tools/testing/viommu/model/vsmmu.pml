@@ -365,7 +365,7 @@ end:	do
 #define IS_RECENT	true
 #endif
 
-/* arm_smmu_forward_event() and iommufd_viommu_report_event(); in hand is @hand */
+/* arm_smmu_vevent_report() and iommufd_viommu_report_event(); in hand is @hand */
 inline forward(g, id)
 {
 	assert(master_alive);

@@ -16,5 +16,5 @@ MACHINE_SMP=4 vm --timeout 2000 --leaks --run - events -- \
 	-device "$edu,addr=6.0,multifunction=on" -device "$edu,addr=6.1" \
 	<< 'EOF'
 t -t 1800 smmuv3_events smmuv3_events
-t -t 450 smmuv3_vmm smmuv3_vmm
+t -t 450 smmuv3_vmm_replay smmuv3_vmm_replay
 EOF

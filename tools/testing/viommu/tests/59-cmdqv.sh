@@ -231,5 +231,5 @@ MACHINE_SMP=4 nested cmdqv-events \
 	-device "$edu,addr=4.0" -device "$edu,addr=5.0" \
 	-device "$edu,addr=6.0,multifunction=on" -device "$edu,addr=6.1" << 'END'
 t -t 600 smmuv3_events smmuv3_events
-t -t 150 smmuv3_vmm smmuv3_vmm
+t -t 150 smmuv3_vmm_replay smmuv3_vmm_replay
 END

@@ -30,7 +30,7 @@ fault()
 {
 	edu=$(bdf 1234:11e8)
 	vfio_bind "$edu"
-	vmm-fault "$edu" 0x123456000 || return 1
+	guest-fault "$edu" 0x123456000 || return 1
 	IFS=:. read -r _ bus slot function << END
 $edu
 END

@@ -71,7 +71,7 @@ int iommufd_viommu_report_event(struct iommufd_viommu *viommu,
 		goto out_unlock;
 	}
 
-	if (iommufd_vring_report(&veventq->ring, event, &seq))
+	if (iommufd_event_ring_push(&veventq->ring, event, &seq))
 		trace_iommufd_vevent(viommu, type, virt_id, id, seq);
 	else
 		trace_iommufd_vevent_lost(viommu, type, virt_id, id, seq);

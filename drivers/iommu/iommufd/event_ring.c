@@ -13,10 +13,10 @@
 #include <linux/minmax.h>
 #include <linux/string.h>
 
-#include "vring.h"
+#include "event_ring.h"
 
 /**
- * iommufd_vring_report - Put an event into the ring
+ * iommufd_event_ring_push - Put an event into the ring
  * @ring: The ring
  * @event: The event, all bytes of a record but the header
  * @sequence: Set to the number of the event
@@ -25,8 +25,8 @@
  *
  * Return: true, or false if the ring is full and the event is lost.
  */
-bool iommufd_vring_report(struct iommufd_vring *ring, const void *event,
-			  u32 *sequence)
+bool iommufd_event_ring_push(struct iommufd_event_ring *ring, const void *event,
+			     u32 *sequence)
 {
 	struct iommufd_vevent_header *header;
 	u32 tail;
@@ -54,10 +54,10 @@ bool iommufd_vring_report(struct iommufd_vring *ring, const void *event,
 	ring->lost = false;
 	return true;
 }
-EXPORT_SYMBOL_NS_GPL(iommufd_vring_report, IOMMUFD_INTERNAL);
+EXPORT_SYMBOL_NS_GPL(iommufd_event_ring_push, IOMMUFD_INTERNAL);
 
 /**
- * iommufd_vring_peek - Find the oldest events
+ * iommufd_event_ring_peek - Find the oldest events
  * @ring: The ring
  * @records: Set to the first of them; the others follow in memory
  *
@@ -66,31 +66,32 @@ EXPORT_SYMBOL_NS_GPL(iommufd_vring_report, IOMMUFD_INTERNAL);
  *
  * Return: how many there are, not counting those that don't follow in memory.
  */
-u32 iommufd_vring_peek(const struct iommufd_vring *ring, void **records)
+u32 iommufd_event_ring_peek(const struct iommufd_event_ring *ring,
+			    void **records)
 {
 	*records = ring->slots + (size_t)ring->head * ring->size;
 	return min(ring->used, ring->depth - ring->head);
 }
-EXPORT_SYMBOL_NS_GPL(iommufd_vring_peek, IOMMUFD_INTERNAL);
+EXPORT_SYMBOL_NS_GPL(iommufd_event_ring_peek, IOMMUFD_INTERNAL);
 
 /**
- * iommufd_vring_release - Give back the slots of the oldest events
+ * iommufd_event_ring_pop - Give back the slots of the oldest events
  * @ring: The ring
- * @num: How many, at most what iommufd_vring_peek() returned
+ * @num: How many, at most what iommufd_event_ring_peek() returned
  *
  * Context: Any. The ring is locked.
  */
-void iommufd_vring_release(struct iommufd_vring *ring, u32 num)
+void iommufd_event_ring_pop(struct iommufd_event_ring *ring, u32 num)
 {
 	ring->used -= num;
 	ring->head += num;
 	if (ring->head == ring->depth)
 		ring->head = 0;
 }
-EXPORT_SYMBOL_NS_GPL(iommufd_vring_release, IOMMUFD_INTERNAL);
+EXPORT_SYMBOL_NS_GPL(iommufd_event_ring_pop, IOMMUFD_INTERNAL);
 
 /**
- * iommufd_vring_peek_lost - Is the next thing to read that events were lost?
+ * iommufd_event_ring_peek_lost - Tell whether the next record to read is a loss
  * @ring: The ring
  * @header: Set to what the reader is to be told
  *
@@ -98,8 +99,8 @@ EXPORT_SYMBOL_NS_GPL(iommufd_vring_release, IOMMUFD_INTERNAL);
  *
  * Return: true if so, false if an event comes next or nothing does.
  */
-bool iommufd_vring_peek_lost(const struct iommufd_vring *ring,
-			     struct iommufd_vevent_header *header)
+bool iommufd_event_ring_peek_lost(const struct iommufd_event_ring *ring,
+				  struct iommufd_vevent_header *header)
 {
 	if (ring->used || !ring->lost)
 		return false;
@@ -107,18 +108,18 @@ bool iommufd_vring_peek_lost(const struct iommufd_vring *ring,
 	header->sequence = ring->lost_seq;
 	return true;
 }
-EXPORT_SYMBOL_NS_GPL(iommufd_vring_peek_lost, IOMMUFD_INTERNAL);
+EXPORT_SYMBOL_NS_GPL(iommufd_event_ring_peek_lost, IOMMUFD_INTERNAL);
 
 /**
- * iommufd_vring_release_lost - The reader knows of a loss
+ * iommufd_event_ring_pop_lost - The reader knows of a loss
  * @ring: The ring
  * @sequence: What the reader was told; a newer loss remains to be told
  *
  * Context: Any. The ring is locked.
  */
-void iommufd_vring_release_lost(struct iommufd_vring *ring, u32 sequence)
+void iommufd_event_ring_pop_lost(struct iommufd_event_ring *ring, u32 sequence)
 {
 	if (ring->lost_seq == sequence)
 		ring->lost = false;
 }
-EXPORT_SYMBOL_NS_GPL(iommufd_vring_release_lost, IOMMUFD_INTERNAL);
+EXPORT_SYMBOL_NS_GPL(iommufd_event_ring_pop_lost, IOMMUFD_INTERNAL);

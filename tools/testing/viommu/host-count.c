@@ -3,7 +3,7 @@
  * Count what the machine executes while a guest says that it is at work: reads
  * the guest's words from a pipe until it closes, and prints as bench.c does.
  *
- *   vmm-count PIPE
+ *   host-count PIPE
  */
 #include <stdio.h>
 
@@ -53,7 +53,7 @@ int main(int argc, char **argv)
 	FILE *words;
 
 	if (argc != 2)
-		die("vmm-count PIPE");
+		die("host-count PIPE");
 	counters[ALL] = counter_open(-1, 0, 0);
 	counters[HOST] = counter_open(-1, 0, WITHOUT_GUESTS);
 	counters[HOST_KERNEL] = counter_open(-1, 0, WITHOUT_GUESTS | WITHOUT_USER);

@@ -3,7 +3,7 @@
  * Mixed reads and writes on a block device, past the page cache, with every
  * read compared to what was written last.
  *
- *   vmm-io DEVICE FIRST_MIB SECONDS
+ *   guest-io DEVICE FIRST_MIB SECONDS
  *
  * Uses four threads with 2 MiB each from FIRST_MIB on.
  */
@@ -144,7 +144,7 @@ int main(int argc, char **argv)
 	unsigned int i;
 
 	if (argc != 4) {
-		fprintf(stderr, "vmm-io DEVICE FIRST_MIB SECONDS\n");
+		fprintf(stderr, "guest-io DEVICE FIRST_MIB SECONDS\n");
 		return 2;
 	}
 	fd = open(argv[1], O_RDWR | O_DIRECT);

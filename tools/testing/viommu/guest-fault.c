@@ -4,7 +4,7 @@
  * it. Its driver may be one that does nothing, such as vfio-pci: without any the
  * kernel would not have given it to the SMMU yet.
  *
- *   vmm-fault BDF ADDRESS
+ *   guest-fault BDF ADDRESS
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -39,7 +39,7 @@ int main(int argc, char **argv)
 	int config, tries;
 
 	if (argc != 3) {
-		fprintf(stderr, "vmm-fault BDF ADDRESS\n");
+		fprintf(stderr, "guest-fault BDF ADDRESS\n");
 		return 2;
 	}
 	config = attribute(argv[1], "config");

@@ -15,7 +15,7 @@
 #define SOON	60000		/* ms; far more than it takes */
 #define BUS(n)	((n) << 8)	/* the vSID of a device behind a root port */
 
-FIXTURE(life)
+FIXTURE(vm_life)
 {
 	struct host host;
 	struct klog klog;
@@ -27,31 +27,31 @@ FIXTURE(life)
 	__u32 abort, bypass, waiting;
 };
 
-FIXTURE_VARIANT(life)
+FIXTURE_VARIANT(vm_life)
 {
 	bool abort;			/* GBPA.ABORT */
 };
 
-FIXTURE_VARIANT_ADD(life, behind_abort) { .abort = true };
-FIXTURE_VARIANT_ADD(life, behind_bypass) { .abort = false };
+FIXTURE_VARIANT_ADD(vm_life, behind_abort) { .abort = true };
+FIXTURE_VARIANT_ADD(vm_life, behind_bypass) { .abort = false };
 
 /* The VMM makes its devices: each first gets stage 2, the first a vSMMU. */
-FIXTURE_SETUP(life)
+FIXTURE_SETUP(vm_life)
 {
-	const char *lack = lacks(alone(1), LACKS_SECOND);
+	const char *lack = lacks(edu_own_group(1), LACKS_SECOND);
 	struct guest *guest = &self->guest;
 
 	if (lack)
 		SKIP(return, "%s", lack);
-	host_watch(&self->host, alone(0));
+	host_watch(&self->host, edu_own_group(0));
 	klog_open(&self->klog);
 	vm_init(&self->vm);
-	guest_open(guest, &self->vm, alone(0));
+	guest_open(guest, &self->vm, edu_own_group(0));
 	self->abort = guest_nested(guest, vste_abort());
 	self->bypass = guest_nested(guest, vste_bypass());
 	self->waiting = variant->abort ? self->abort : self->bypass;
 	edu_attach(&guest->edu, self->waiting);
-	edu_open(&self->other, &self->vm, alone(1));
+	edu_open(&self->other, &self->vm, edu_own_group(1));
 	edu_attach(&self->other, self->vm.s2);
 	edu_attach(&self->other, self->waiting);
 	/* The machine's first reset */
@@ -59,7 +59,7 @@ FIXTURE_SETUP(life)
 	edu_attach(&guest->edu, self->waiting);
 }
 
-FIXTURE_TEARDOWN(life)
+FIXTURE_TEARDOWN(vm_life)
 {
 	if (!self->vm.ram)
 		return;
@@ -141,7 +141,7 @@ static void clear_ste(struct guest *guest, __u32 waiting)
 	edu_attach(&guest->edu, waiting);
 }
 
-TEST_F(life, renumbered_rebooted_replugged)
+TEST_F(vm_life, renumbered_rebooted_replugged)
 {
 	struct guest *guest = &self->guest;
 	struct vm *vm = &self->vm;
@@ -204,7 +204,7 @@ TEST_F(life, renumbered_rebooted_replugged)
 	edu_close(&guest->edu);
 
 	/* And plugged into another slot. */
-	edu_open(&guest->edu, vm, alone(0));
+	edu_open(&guest->edu, vm, edu_own_group(0));
 	edu_attach(&guest->edu, vm->s2);
 	number_bus(guest, self->waiting, BUS(8));
 	EXPECT_WAITING();
@@ -223,7 +223,7 @@ TEST_F(life, renumbered_rebooted_replugged)
 }
 
 /* A guest that never gets far enough to have an event queue. */
-TEST_F(life, ends_early)
+TEST_F(vm_life, ends_early)
 {
 	struct guest *guest = &self->guest;
 

@@ -3,10 +3,10 @@
  * Random reads or writes of 4 KiB on a block device, past the page cache, so
  * many in flight at a time; or reads of a register that the VMM emulates, to tell
  * what the way there costs. Says when it starts to count and when it is done, for
- * vmm-count.
+ * host-count.
  *
- *   vmm-ops DEVICE read|write DEPTH OPERATIONS
- *   vmm-ops ADDRESS exit 1 OPERATIONS
+ *   guest-ops DEVICE read|write DEPTH OPERATIONS
+ *   guest-ops ADDRESS exit 1 OPERATIONS
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -34,7 +34,7 @@ static uint64_t random_state = 0x9e3779b97f4a7c15ULL;
 
 static void fail(const char *what)
 {
-	printf("vmm-ops: %s: %s\n", what, strerror(errno));
+	printf("guest-ops: %s: %s\n", what, strerror(errno));
 	exit(1);
 }
 
@@ -99,14 +99,14 @@ int main(int argc, char **argv)
 	int fd;
 
 	if (argc != 5) {
-		fprintf(stderr, "vmm-ops DEVICE read|write|exit DEPTH OPERATIONS\n");
+		fprintf(stderr, "guest-ops DEVICE read|write|exit DEPTH OPERATIONS\n");
 		return 2;
 	}
 	write = !strcmp(argv[2], "write");
 	depth = strtoul(argv[3], NULL, 0);
 	operations = strtoul(argv[4], NULL, 0);
 	if (!depth || depth > DEPTH_MAX || operations < depth) {
-		fprintf(stderr, "vmm-ops: at most %d in flight, and no fewer operations\n",
+		fprintf(stderr, "guest-ops: at most %d in flight, and no fewer operations\n",
 			DEPTH_MAX);
 		return 2;
 	}

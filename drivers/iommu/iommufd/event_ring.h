@@ -2,14 +2,14 @@
 /*
  * The ring of a vEVENTQ
  */
-#ifndef __IOMMUFD_VRING_H
-#define __IOMMUFD_VRING_H
+#ifndef __IOMMUFD_EVENT_RING_H
+#define __IOMMUFD_EVENT_RING_H
 
 #include <linux/types.h>
 #include <uapi/linux/iommufd.h>
 
 /**
- * struct iommufd_vring - Events that wait to be read
+ * struct iommufd_event_ring - Events that wait to be read
  * @slots: @depth records of @size bytes: a header and the event behind it, just as
  *         the reader gets them
  * @depth: How many events can wait
@@ -23,7 +23,7 @@
  * The sequence counts what is reported, so a reader sees a loss in front of an
  * event as a gap. A loss behind the last event has nothing to show it: @lost.
  */
-struct iommufd_vring {
+struct iommufd_event_ring {
 	void *slots;
 	u32 depth;
 	u32 size;
@@ -34,17 +34,19 @@ struct iommufd_vring {
 	bool lost;
 };
 
-static inline bool iommufd_vring_empty(const struct iommufd_vring *ring)
+static inline bool
+iommufd_event_ring_empty(const struct iommufd_event_ring *ring)
 {
 	return !ring->used && !ring->lost;
 }
 
-bool iommufd_vring_report(struct iommufd_vring *ring, const void *event,
-			  u32 *sequence);
-u32 iommufd_vring_peek(const struct iommufd_vring *ring, void **records);
-void iommufd_vring_release(struct iommufd_vring *ring, u32 num);
-bool iommufd_vring_peek_lost(const struct iommufd_vring *ring,
-			     struct iommufd_vevent_header *header);
-void iommufd_vring_release_lost(struct iommufd_vring *ring, u32 sequence);
+bool iommufd_event_ring_push(struct iommufd_event_ring *ring, const void *event,
+			     u32 *sequence);
+u32 iommufd_event_ring_peek(const struct iommufd_event_ring *ring,
+			    void **records);
+void iommufd_event_ring_pop(struct iommufd_event_ring *ring, u32 num);
+bool iommufd_event_ring_peek_lost(const struct iommufd_event_ring *ring,
+				  struct iommufd_vevent_header *header);
+void iommufd_event_ring_pop_lost(struct iommufd_event_ring *ring, u32 sequence);
 
 #endif
