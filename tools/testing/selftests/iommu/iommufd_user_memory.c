@@ -892,7 +892,7 @@ TEST_F_TIMEOUT(slow, page_is_poisoned_while_it_is_pinned, 180)
 	ASSERT_TRUE(trap_hit(&self->trap, &holder.done));
 	ASSERT_EQ(0, job_start(&mapper, map_first_page, &c));
 	/* It waits for the lock of the folio. */
-	ASSERT_TRUE(job_sleeps(&mapper));
+	ASSERT_TRUE(thread_sleeps(&mapper.tid, __NR_ioctl));
 	EXPECT_FALSE(atomic_load(&mapper.done));
 
 	ASSERT_TRUE(trap_resolve(&self->trap));

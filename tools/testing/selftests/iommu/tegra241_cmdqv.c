@@ -40,9 +40,9 @@ FIXTURE_SETUP(device)
 {
 	if (no_block)
 		SKIP(return, "%s", no_block);
-	host_watch(&self->host, alone(0));
+	host_watch(&self->host, edu_own_group(0));
 	vm_init(&self->vm);
-	guest_device(&self->guest, &self->vm, alone(0));
+	guest_device(&self->guest, &self->vm, edu_own_group(0));
 }
 
 FIXTURE_TEARDOWN(device)
@@ -276,13 +276,13 @@ FIXTURE(vintf)
 
 FIXTURE_SETUP(vintf)
 {
-	const char *lack = vintf_lacks(alone(0), NULL);
+	const char *lack = vintf_lacks(edu_own_group(0), NULL);
 
 	if (lack)
 		SKIP(return, "%s", lack);
-	host_watch(&self->host, alone(0));
+	host_watch(&self->host, edu_own_group(0));
 	vm_init(&self->vm);
-	owner_open(&self->o, &self->vm, alone(0));
+	owner_open(&self->o, &self->vm, edu_own_group(0));
 }
 
 FIXTURE_TEARDOWN(vintf)
@@ -489,12 +489,12 @@ TEST_F(vintf, vdevices_up_to_the_pairs)
 	__u32 id[16];
 	int rc;
 
-	if (!alone(1))
+	if (!edu_own_group(1))
 		SKIP(return, LACKS_SECOND);
 	id[0] = vdevice_alloc(&self->vm, self->o.vintf.viommu,
 			      self->o.guest.edu.dev_id, 0);
-	for (i = 1; i < 16 && alone(i); i++) {
-		edu_open(&edu[i], &self->vm, alone(i));
+	for (i = 1; i < 16 && edu_own_group(i); i++) {
+		edu_open(&edu[i], &self->vm, edu_own_group(i));
 		EXPECT_EQ(-EEXIST, __vdevice_alloc(&self->vm,
 						   self->o.vintf.viommu,
 						   edu[i].dev_id, 0, &id[i]));
@@ -796,13 +796,13 @@ FIXTURE(one_guest)
 
 FIXTURE_SETUP(one_guest)
 {
-	const char *lack = vintf_lacks(alone(0), NULL);
+	const char *lack = vintf_lacks(edu_own_group(0), NULL);
 
 	if (lack)
 		SKIP(return, "%s", lack);
-	host_watch(&self->host, alone(0));
+	host_watch(&self->host, edu_own_group(0));
 	vm_init(&self->vm);
-	owner_open(&self->o, &self->vm, alone(0));
+	owner_open(&self->o, &self->vm, edu_own_group(0));
 	owner_start(&self->o, VSID20);
 }
 
@@ -1019,7 +1019,7 @@ TEST_F(one_guest, device_is_closed_first)
 				     cmd_cfgi_cd(VSID20)));
 	EXPECT_EQ(0, vcmdq_cmd(&o->q, cmd_tlbi_nh_asid(ASID)));
 
-	edu_open(&o->guest.edu, &self->vm, alone(0));
+	edu_open(&o->guest.edu, &self->vm, edu_own_group(0));
 	iommu_destroy(&self->vm, o->guest.nested);
 	guest_start(&o->guest, VSID20);
 	EXPECT_EQ(0, vcmdq_cmd(&o->q, cmd_tlbi_nh_asid(ASID)));
@@ -1084,7 +1084,7 @@ TEST_F(one_guest, other_opcodes_with_ids_stop_the_queue)
 		0x01, 0x03, 0x04, 0x05, 0x06, 0x10, 0x13, 0x20, 0x21, 0x22,
 		0x23, 0x28, 0x2a, 0x30, 0x41, 0x44, 0x45, 0x50, 0x52,
 	};
-	const __u32 sids[] = { VSID20, physical_sid(alone(0)) };
+	const __u32 sids[] = { VSID20, physical_sid(edu_own_group(0)) };
 	struct owner *o = &self->o;
 	unsigned int i, s;
 
@@ -1256,7 +1256,8 @@ TEST_F(one_guest, event_is_read_whole)
 TEST_F(one_guest, atc_inv_without_vdevice_is_refused)
 {
 	const __u32 bad[] = {
-		physical_sid(alone(0)), VSID20 - 1, VSID20 + 1, VSID20 & ~8, 0,
+		physical_sid(edu_own_group(0)), VSID20 - 1, VSID20 + 1,
+		VSID20 & ~8, 0,
 		(1U << VSID_BITS) | VSID20, ~0U,
 	};
 	struct owner *o = &self->o;
@@ -1324,7 +1325,7 @@ TEST_F(one_guest, vdevice_has_a_pair)
 		SKIP(return, "no registers of the block");
 	EXPECT_EQ(1, guest_pairs(block, &match, &replace));
 	EXPECT_EQ(VSID20, match >> 1);
-	EXPECT_EQ(physical_sid(alone(0)), replace);
+	EXPECT_EQ(physical_sid(edu_own_group(0)), replace);
 }
 
 /* A device that cannot use ATS would never answer an ATC_INV. */
@@ -1357,7 +1358,7 @@ static unsigned int atc_invs_of(__u32 sid)
 /* The device that gets the command is the guest's, by its physical StreamID. */
 TEST_F(one_guest, atc_inv_reaches_the_device)
 {
-	const __u32 sid = physical_sid(alone(0));
+	const __u32 sid = physical_sid(edu_own_group(0));
 	unsigned int before = atc_invs_of(sid), i;
 	struct owner *o = &self->o;
 	char last[64], want[64];
@@ -1426,7 +1427,7 @@ FIXTURE(timeout)
 
 FIXTURE_SETUP(timeout)
 {
-	const char *lack = vintf_lacks(alone(0), NULL);
+	const char *lack = vintf_lacks(edu_own_group(0), NULL);
 	char sid[16];
 
 	if (!lack)
@@ -1435,11 +1436,11 @@ FIXTURE_SETUP(timeout)
 		lack = "no model of the block";
 	if (lack)
 		SKIP(return, "%s", lack);
-	host_watch(&self->host, alone(0));
+	host_watch(&self->host, edu_own_group(0));
 	vm_init(&self->vm);
-	owner_open(&self->o, &self->vm, alone(0));
+	owner_open(&self->o, &self->vm, edu_own_group(0));
 	owner_start(&self->o, VSID20);
-	snprintf(sid, sizeof(sid), "%#x", physical_sid(alone(0)));
+	snprintf(sid, sizeof(sid), "%#x", physical_sid(edu_own_group(0)));
 	ASSERT_TRUE(model_set("atc-timeout", sid));
 }
 
@@ -1489,7 +1490,7 @@ TEST_F(timeout, does_not_reach_the_next_owner)
 	vcmdq_kick(&o->q);
 	ASSERT_EQ(0, vcmdq_wait(&o->q));
 	owner_stop(o);
-	edu_open(&o->guest.edu, &self->vm, alone(0));
+	edu_open(&o->guest.edu, &self->vm, edu_own_group(0));
 	vintf_alloc(&next, &self->vm, o->guest.edu.dev_id);
 	vcmdq_alloc(&q, &next, 0, gpa);
 	vcmdq_start(&q);
@@ -1498,7 +1499,7 @@ TEST_F(timeout, does_not_reach_the_next_owner)
 	vintf_free(&next);
 	edu_close(&o->guest.edu);
 
-	owner_open(o, &self->vm, alone(0));
+	owner_open(o, &self->vm, edu_own_group(0));
 	owner_start(o, VSID20);
 }
 
@@ -1522,16 +1523,17 @@ FIXTURE_VARIANT_ADD(two_guests, of_two_vms) { .vms = 2 };
 
 FIXTURE_SETUP(two_guests)
 {
-	const char *lack = vintf_lacks(alone(1), LACKS_SECOND);
+	const char *lack = vintf_lacks(edu_own_group(1), LACKS_SECOND);
 	int i;
 
 	if (lack)
 		SKIP(return, "%s", lack);
-	host_watch(&self->host, alone(0));
+	host_watch(&self->host, edu_own_group(0));
 	for (i = 0; i < variant->vms; i++)
 		vm_init(&self->vm[i]);
 	for (i = 0; i < 2; i++) {
-		owner_open(&self->o[i], &self->vm[i % variant->vms], alone(i));
+		owner_open(&self->o[i], &self->vm[i % variant->vms],
+			   edu_own_group(i));
 		owner_start(&self->o[i], VSID20);
 	}
 }
@@ -1657,14 +1659,19 @@ TEST_F(two_guests, atc_inv_for_the_other_is_refused)
 
 	ASSERT_TRUE(refused(&o[0], cmd_atc_inv(9)));
 	ASSERT_TRUE(refused(&o[1], cmd_atc_inv(VSID20)));
-	ASSERT_TRUE(refused(&o[0], cmd_atc_inv(physical_sid(alone(1)))));
-	ASSERT_TRUE(refused(&o[1], cmd_atc_inv(physical_sid(alone(0)))));
+	ASSERT_TRUE(refused(&o[0],
+			    cmd_atc_inv(physical_sid(edu_own_group(1)))));
+	ASSERT_TRUE(refused(&o[1],
+			    cmd_atc_inv(physical_sid(edu_own_group(0)))));
 }
 
 /* Equal vSIDs in two VINTFs are two devices. */
 TEST_F(two_guests, atc_inv_reaches_the_own_device)
 {
-	__u32 sid[2] = { physical_sid(alone(0)), physical_sid(alone(1)) };
+	__u32 sid[2] = {
+		physical_sid(edu_own_group(0)),
+		physical_sid(edu_own_group(1)),
+	};
 	unsigned int n[2] = { atc_invs_of(sid[0]), atc_invs_of(sid[1]) };
 	struct owner *o = self->o;
 
@@ -2189,11 +2196,11 @@ static void doomed_vmm(int ready)
 	struct hammer h[2];
 	struct owner o[2];
 	struct vm vm[2];
-	int i, n = alone(1) ? 2 : 1;
+	int i, n = edu_own_group(1) ? 2 : 1;
 
 	for (i = 0; i < n; i++) {
 		vm_init(&vm[i]);
-		owner_open(&o[i], &vm[i], alone(i));
+		owner_open(&o[i], &vm[i], edu_own_group(i));
 		owner_start(&o[i], VSID20);
 		s1_map(&o[i].guest.s1, VA, vm_alloc(&vm[i], 1));
 		hammer_start(&h[i], &o[i].vintf);
@@ -2238,7 +2245,7 @@ TEST_F(device, vmm_is_killed)
 	}
 	/* The next VM finds all that it needs. */
 	vm_init(&vm);
-	owner_open(&o, &vm, alone(0));
+	owner_open(&o, &vm, edu_own_group(0));
 	EXPECT_TRUE(slot_is_clean(&o.vintf, 0));
 	owner_start(&o, VSID20);
 	EXPECT_TRUE(no_error(&o));
@@ -2776,7 +2783,7 @@ TEST(without_block_types_are_refused)
 	if (!no_block)
 		SKIP(return, "VMs can have VINTFs here");
 	vm_init(&vm);
-	edu_open(&edu, &vm, alone(0));
+	edu_open(&edu, &vm, edu_own_group(0));
 	s2_alloc(&vm, edu.dev_id);
 	EXPECT_EQ(-EOPNOTSUPP, hw_info(&vm, edu.dev_id,
 				       IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV, &hw));

@@ -49,7 +49,7 @@ static void __attribute__((constructor)) look_for_block(void)
 	if (why)
 		return;
 	vm_init(&vm);
-	edu_open(&edu, &vm, alone(0));
+	edu_open(&edu, &vm, edu_own_group(0));
 	s2_alloc(&vm, edu.dev_id);
 	if (hw_info(&vm, edu.dev_id, IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV, &hw))
 		no_block = "no Tegra241 CMDQV for VMs (CONFIG_TEGRA241_CMDQV?)";
