@@ -314,9 +314,26 @@ covers()
 	done | grep . && return 1
 	return 0
 }
+# calls <file>: its table has each new ioctl with its number, and names patches that are
+# in the series
+calls()
+{
+	{
+		git -C "$here" diff base refs/viommu/tip -- include/uapi/linux/iommufd.h |
+			sed -n 's/^+\tIOMMUFD_CMD_\([A-Z_]*\) = \(0x[0-9a-f]*\),$/\1 \2/p' |
+			while read -r name number; do
+				grep -A1 -x "   [*] - $name" "$1" | grep -qx "     - $number" ||
+					echo "no row has $name, $number"
+			done
+		sed -n 's/^     - [*]\(.*\)[*]$/\1/p' "$1" | grep -vxF -f <(subjects)
+	} | grep . && return 1
+	return 0
+}
 check "the cover letter for stable names each fix" [ "$(grep -cE '^[0-9]+[.] ' "$stable/cover-letter.txt")" = "${#fix[@]}" ]
 check "no line of it is too long" [ -z "$(sed 1d "$stable/cover-letter.txt" | awk 'length > 79')" ]
 check "base-fixes.rst has each fix of the base" of_fixes "$top/Documentation/base-fixes.rst"
 check "base-fixes.rst names tests that are there" covers "$top/Documentation/base-fixes.rst"
 check "distro.rst has a line for each patch" named "$top/Documentation/distro.rst"
 check "and for none that is gone" ended "$top/Documentation/distro.rst"
+check "vmm-authors.rst has each new ioctl, and patches that there are" \
+	calls "$top/Documentation/vmm-authors.rst"
