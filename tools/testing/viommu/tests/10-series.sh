@@ -329,6 +329,25 @@ calls()
 	} | grep . && return 1
 	return 0
 }
+# counts <file>: its first sentences are true
+counts()
+{
+	local text want
+
+	text=$(paste -sd' ' "$1" | tr -s ' ')
+	want="The series has $(series_patches | wc -l) patches for Linux $(sed -n \
+		's/^version=.*:-\(6[.]12[.][0-9]*\)-.*/\1/p' "$top/scripts/base"), $(base_fixes | wc -l) of them"
+	want+=" fixes of the base. It brings $(series_files '' | wc -l) new files and edits"
+	want+=" $(git -C "$here" diff --name-only --diff-filter=M base refs/viommu/tip | wc -l) files of Linux."
+	[[ $text == *"$want"* ]] || { echo "it must say: $want"; return 1; }
+}
+# kinds <file>: the patches in rows of the kind "fix" are the fixes of the base
+kinds()
+{
+	awk '/^fix  / { fix = 1 } /^[^ ]/ { if (!/^fix  /) fix = 0 } fix' "$1" | paste -sd' ' | tr -s ' ' |
+		grep -oE 'fix [*][^*]+[*]' | sed 's/^fix [*]\(.*\)[*]$/\1/' | sort |
+		diff <(subjects | sed "$(base_fixes | wc -l)q" | sort) -
+}
 check "the cover letter for stable names each fix" [ "$(grep -cE '^[0-9]+[.] ' "$stable/cover-letter.txt")" = "${#fix[@]}" ]
 check "no line of it is too long" [ -z "$(sed 1d "$stable/cover-letter.txt" | awk 'length > 79')" ]
 check "base-fixes.rst has each fix of the base" of_fixes "$top/Documentation/base-fixes.rst"
@@ -337,3 +356,5 @@ check "distro.rst has a line for each patch" named "$top/Documentation/distro.rs
 check "and for none that is gone" ended "$top/Documentation/distro.rst"
 check "vmm-authors.rst has each new ioctl, and patches that there are" \
 	calls "$top/Documentation/vmm-authors.rst"
+check "distro.rst counts patches and files" counts "$top/Documentation/distro.rst"
+check "distro.rst says of each fix that it is one" kinds "$top/Documentation/distro.rst"
