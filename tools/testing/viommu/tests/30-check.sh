@@ -157,6 +157,9 @@ caught "fixes: no tag" "$fix: a fix of the base without a Fixes: tag" copied fix
 printf 'F:\tdrivers/iommu/iommufd/planted.c\n' >> "$copy/MAINTAINERS"
 caught "MAINTAINERS: no such file" "there is no drivers/iommu/iommufd/planted.c" copied maintainers
 sed -i '$d' "$copy/MAINTAINERS"
+printf 'L:\tlinux-kernel@planted.invalid\n' >> "$copy/MAINTAINERS"
+caught "MAINTAINERS: a mailing list" "does not have this series: linux-kernel@planted" copied maintainers
+sed -i '$d' "$copy/MAINTAINERS"
 printf '\tmm/planted.c\n' >> "$copy/patches/series"
 caught "MAINTAINERS: nobody has a file" "nobody has mm/planted.c" copied maintainers
 rm -r "$copy/.git"
