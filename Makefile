@@ -37,6 +37,7 @@ tree: deps
 
 refresh: deps
 	@scripts/refresh
+	@scripts/uapi
 
 series: deps
 	@scripts/series

@@ -156,6 +156,20 @@ check "32-bit: $n sizes, offsets and numbers" compile "$x" "$scratch/asserts.c" 
 check "64-bit, C++: $n sizes, offsets and numbers" compile "$x" "$scratch/asserts.cc" ${x86}g++ -m64 -std=c++11
 check "32-bit, C++: $n sizes, offsets and numbers" compile "$x" "$scratch/asserts.cc" ${x86}g++ -m32 -std=c++11
 
+# --- the page that has it
+rst=$top/Documentation/uapi.rst
+page()
+{
+	"$top/scripts/uapi" - | diff - "$1"
+}
+check "uapi.rst is what 'make refresh' makes of the header" page "$rst"
+sed 's/CMD_VIOMMU_ALLOC = 0x90/CMD_VIOMMU_ALLOC = 0x96/' "$rst" > "$scratch/uapi.rst"
+stale()
+{
+	! page "$scratch/uapi.rst"
+}
+check "uapi.rst: a stale page is noticed" stale
+
 # --- a header that is otherwise is noticed
 passes_not()
 {
