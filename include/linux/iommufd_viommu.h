@@ -2,8 +2,8 @@
 /*
  * iommufd objects that IOMMU drivers take part in
  *
- * iommufd may be a module while the IOMMU driver is built in. Everything that
- * is declared as a function here lives in a built-in object of iommufd.
+ * iommufd may be a module while the IOMMU driver is built in. So each function
+ * that is declared here is part of a built-in object of iommufd.
  */
 #ifndef __LINUX_IOMMUFD_VIOMMU_H
 #define __LINUX_IOMMUFD_VIOMMU_H
@@ -47,8 +47,8 @@ enum iommufd_object_type {
 
 /**
  * struct iommufd_object - Base of every object that has a user space ID
- * @shortterm_users: Held for the duration of a system call
- * @users: Held by objects that refer to this one; one belongs to the ID
+ * @shortterm_users: References that last as long as a system call
+ * @users: References of objects that refer to this one, and one of the ID
  * @type: What the object is
  * @id: Its ID in the iommufd context
  */
@@ -67,13 +67,13 @@ struct iommufd_object {
  * @hwpt: Nest parent, which the vIOMMU holds a reference on
  * @ops: The driver's operations
  * @type: enum iommu_viommu_type
- * @vdevs: virt_id to struct iommufd_vdevice. Changed by the core only; its lock
- *         is a leaf that drivers may take to keep a vDEVICE and its device in
- *         place.
- * @veventq_lock: Protects @veventqs and the contents of the queues on it; a leaf
+ * @vdevs: Maps virt_id to struct iommufd_vdevice. Only the core changes it. Its
+ *         lock is a leaf. A driver may take it to keep a vDEVICE and its device
+ *         in place.
+ * @veventq_lock: A leaf. Protects @veventqs and the queues on it.
  * @veventqs: Event queues, one per type
  *
- * A driver embeds it as the first member of its own structure, and puts
+ * A driver embeds this as the first member of its own structure, and puts
  * iommufd_viommu_struct_size() into &struct iommufd_viommu_ops.
  */
 struct iommufd_viommu {
@@ -92,14 +92,14 @@ struct iommufd_viommu {
  * struct iommufd_vdevice - A device as the VM behind a vIOMMU knows it
  * @obj: iommufd object; must be first in the driver's structure
  * @viommu: The vIOMMU, which the vDEVICE holds a reference on
- * @igroup: The iommufd group of the device, whose lock protects @idev, @pinned and
- *          @detached
+ * @igroup: The iommufd group of the device, whose lock protects @idev, @pinned
+ *          and @detached
  * @idev: The bound device, or NULL once it is gone
  * @dev: The physical device
  * @virt_id: The device's ID on the vIOMMU, e.g. its vSID
  * @pinned: A translating nested domain of @viommu is attached to @dev
- * @detached: User space has detached @dev, and not attached it since. Its
- *            group may be attached all the same.
+ * @detached: User space has detached @dev and has not attached it since. The
+ *            group of @dev may be attached nevertheless.
  */
 struct iommufd_vdevice {
 	struct iommufd_object obj;
@@ -113,8 +113,9 @@ struct iommufd_vdevice {
 };
 
 /*
- * iommufd allocates a driver's structure and frees it through the core's, so the
- * core's must be its first member. A structure without members has no size.
+ * iommufd allocates a driver's structure, and frees it through the core's
+ * structure in it. So the core's structure must be the first member. The
+ * structure that holds the assertions has no members and so no size.
  */
 #define __iommufd_struct_size(type, member, core)                          \
 	(sizeof(type) + sizeof(struct {                                    \
@@ -148,7 +149,8 @@ struct iommufd_vdevice {
  * struct iommufd_hw_queue - Memory of a VM that hardware reads as a queue
  * @obj: iommufd object; must be first in the driver's structure
  * @viommu: The vIOMMU, which the queue holds a reference on
- * @lower: Queue that must outlive this one, from iommufd_hw_queue_depend(), or NULL
+ * @lower: Queue that must outlive this one, from iommufd_hw_queue_depend(), or
+ *         NULL
  * @type: enum iommu_hw_queue_type
  * @index: Number of the queue among those of @viommu, as the VM knows it
  * @base: IOVA of the queue's first byte in the nest parent
@@ -177,64 +179,70 @@ struct iommufd_hw_queue {
 /**
  * struct iommufd_viommu_ops - What a driver does for one type of vIOMMU
  * @viommu_size: iommufd_viommu_struct_size() of the driver's structure
- * @vdevice_size: iommufd_vdevice_struct_size() of the driver's structure, or the size
- *                of &struct iommufd_vdevice if the driver adds nothing to it
- * @init: Set up a vIOMMU on the physical IOMMU of @dev. @parent is the domain of
- *        a nest parent that belongs to the same driver, but perhaps to another
- *        instance: -EINVAL if this one cannot use it. @user_data is NULL if
- *        user space gave none; iommufd_data_to_user() puts an answer there,
- *        which the core copies to user space after it has let go of @dev.
- *        What fails afterwards is undone by @destroy.
+ * @vdevice_size: iommufd_vdevice_struct_size() of the driver's structure, or
+ *                the size of &struct iommufd_vdevice if the driver adds nothing
+ *                to it
+ * @init: Set up a vIOMMU on the physical IOMMU of @dev. @parent is the domain
+ *        of a nest parent. It belongs to the same driver, but perhaps to
+ *        another instance: return -EINVAL if this one cannot use it. @user_data
+ *        is NULL if user space gave none. iommufd_data_to_user() puts an answer
+ *        there, which the core copies to user space after it has dropped @dev.
+ *        If the allocation fails afterwards, the core calls @destroy.
  * @destroy: Undo @init. No nested domain, vDEVICE or other child is left.
  * @alloc_domain_nested: Make a nested domain from @user_data. The core holds a
- *                       reference on the vIOMMU for as long as the domain lives.
- *                       @flags is 0 or IOMMU_HWPT_FAULT_ID_VALID: page faults of
- *                       the attached devices go to a fault queue. A driver that
- *                       cannot deliver them returns -EOPNOTSUPP.
- * @domain_translates: True if an attached device walks tables of the VM, so that
- *                     it needs a vDEVICE. NULL: always.
- * @member_join: @dev joins the attachment that its group has to @domain. Give it
- *               what the domain says instead of the nest parent's plain stage 2.
- * @member_leave: @dev leaves the attachment to @domain, which other devices of its
- *                group keep. Give it the plain stage 2, which it may have already.
- *                Cannot fail.
- * @cache_invalidate: Execute @array's requests in order. On return
- *                    @array->entry_num is the number of those that were executed
- *                    and are complete, on success and on error. An array without
+ *                       reference on the vIOMMU for as long as the domain
+ *                       lives. @flags is 0 or IOMMU_HWPT_FAULT_ID_VALID: page
+ *                       faults of the attached devices go to a fault queue. A
+ *                       driver that cannot deliver them returns -EOPNOTSUPP.
+ * @domain_translates: Return true if an attached device walks tables of the VM,
+ *                     so that it needs a vDEVICE. If this is NULL, every device
+ *                     needs one.
+ * @member_join: @dev joins the attachment that its group has to @domain. Give
+ *               it what the domain says instead of the nest parent's plain
+ *               stage 2.
+ * @member_leave: @dev leaves the attachment to @domain, which other devices of
+ *                its group keep. Give it the plain stage 2, which it may have
+ *                already. This cannot fail.
+ * @cache_invalidate: Execute @array's requests in order. On return, on success
+ *                    and on error, @array->entry_num is the number of those
+ *                    that were executed and are complete. An array without
  *                    entries asks whether its type is known.
- * @veventq_size: Bytes of an event of a type (enum iommu_veventq_type), 0 for a type
- *                that the vIOMMU never reports
- * @vdevice_init: Called before the vDEVICE can be looked up. -EINVAL if virt_id
- *                is wider than what the hardware holds, -EOPNOTSUPP if the device
- *                cannot have one.
- * @vdevice_destroy: Undo @vdevice_init, after the vDEVICE can no longer be looked
- *                   up. Nothing that the driver caches may name it afterwards.
+ * @veventq_size: Return the bytes of an event of a type (enum
+ *                iommu_veventq_type), or 0 for a type that the vIOMMU never
+ *                reports
+ * @vdevice_init: Set up a vDEVICE, before it can be looked up. Return -EINVAL
+ *                if virt_id is wider than what the hardware holds, -EOPNOTSUPP
+ *                if the device cannot have a vDEVICE.
+ * @vdevice_destroy: Undo @vdevice_init, after the vDEVICE can no longer be
+ *                   looked up. Nothing that the driver caches may name it
+ *                   afterwards.
+ * @hw_queue_size: Return iommufd_hw_queue_struct_size() of the driver's
+ *                 structure for a type of queue (enum iommu_hw_queue_type), or
+ *                 0 for a type that the vIOMMU does not have. Set @max_length
+ *                 to the most bytes that such a queue can have.
+ * @hw_queue_init: Start a queue. Its memory begins at the physical address
+ *                 @base_pa and is contiguous. It stays pinned and mapped until
+ *                 @hw_queue_destroy has returned. The driver decides which
+ *                 @index a queue can have. Return -EINVAL if there is no such
+ *                 queue, -EEXIST if it is in use, -EIO if a lower one must
+ *                 exist and does not. iommufd_hw_queue_depend() keeps that
+ *                 lower one. Several calls for one vIOMMU may run at the same
+ *                 time, also with @hw_queue_destroy.
+ * @hw_queue_destroy: Stop a queue. When this returns, the hardware does not
+ *                    read the memory of the queue any more.
  *
- * @hw_queue_size: iommufd_hw_queue_struct_size() of the driver's structure for a
- *                 type of queue (enum iommu_hw_queue_type), 0 for a type that the
- *                 vIOMMU does not have. @max_length is set to the most bytes
- *                 that such a queue can have.
- * @hw_queue_init: Start a queue. Its memory begins at the physical address @base_pa
- *                 and is contiguous, and stays pinned and mapped until
- *                 @hw_queue_destroy has returned. The driver decides which @index a
- *                 queue can have: -EINVAL if there is no such queue, -EEXIST if it
- *                 is in use, -EIO if a lower one must exist and does not.
- *                 iommufd_hw_queue_depend() keeps that lower one. Several calls
- *                 for one vIOMMU may run at the same time, also with
- *                 @hw_queue_destroy.
- * @hw_queue_destroy: Stop a queue. The hardware does not read its memory any more
- *                    when this returns.
+ * All operations are called in process context and may sleep. @member_join,
+ * @member_leave, @vdevice_init and @vdevice_destroy are called under the lock
+ * of the iommufd group, the first two under the group mutex as well. The
+ * attach_dev operation of a nested domain is called under both too, except for
+ * a device that appears in a group which is attached: then only the group mutex
+ * is held, and the device cannot have a vDEVICE.
  *
- * All are called in process context and may sleep. @member_join, @member_leave,
- * @vdevice_init and @vdevice_destroy are called under the lock of the iommufd
- * group, the first two under the group mutex as well. So is the attach_dev
- * operation of a nested domain, except for a device that appears in a group which
- * is attached: only the group mutex is held then, and the device cannot have a
- * vDEVICE.
- * @viommu_size, @init, @destroy, @alloc_domain_nested and @cache_invalidate are
- * mandatory, which iommu_device_register() checks through &iommu_ops.viommu_types.
- * @vdevice_size 0 means that there are no vDEVICEs, and all others may be NULL. A
- * driver has all operations for HW queues or none.
+ * The members @viommu_size, @init, @destroy, @alloc_domain_nested and
+ * @cache_invalidate are mandatory. iommu_device_register() checks this through
+ * &iommu_ops.viommu_types. If @vdevice_size is 0, the vIOMMU has no vDEVICEs.
+ * All other operations may be NULL. A driver has all operations for HW queues
+ * or none.
  */
 struct iommufd_viommu_ops {
 	size_t viommu_size;
@@ -282,11 +290,12 @@ u32 iommufd_read_entries_singly(const struct iommu_user_data_array *array,
  * iommufd_read_entries - Copy a block of entries from a user space array
  * @array: The array; its entry_len is at least @size
  * @first: Index of the first entry
- * @num: How many, at least 1; @first + @num is at most @array->entry_num
+ * @num: Number of entries, at least 1; @first + @num is at most
+ *       @array->entry_num
  * @dst: Room for @num structures of @size bytes
  * @size: Bytes of the structure that the driver knows
- * @err: Set if fewer than @num entries were read, to what is wrong with the next
- *       one: -EFAULT, or -E2BIG if it has non-zero bytes past @size
+ * @err: If fewer than @num entries are read, set to the error of the next one:
+ *       -EFAULT, or -E2BIG if it has non-zero bytes past @size
  *
  * Context: Process context, may fault.
  *

@@ -2,31 +2,33 @@
 /*
  * Moving a group between HWPTs
  *
- * The IOMMU core attaches a group as a whole. Attach, replace and detach are one
- * operation here: a move from a HWPT or none to another HWPT or none. A move has
- * steps, and each step looks after one thing that an attachment needs. A step
- * takes what the new attachment needs before the IOMMU core is called, and drops
- * what the old attachment needed afterwards:
+ * The IOMMU core attaches a group as a whole. Attach, replace and detach are
+ * one operation here: a move from a HWPT (or none) to another HWPT (or none). A
+ * move consists of steps. Each step manages one thing that an attachment needs.
+ * Before the IOMMU core is called, a step takes what the new attachment needs.
+ * Afterwards it drops what the old attachment needed:
  *
  *  step    attach (no from)       replace                     detach (no to)
- *  handle  allocates it           allocates it, frees the old one  frees it
+ *  handle  allocates it           allocates it, then frees the     frees it
+ *                                 old one
  *  vdevs   pins vDEVICEs of to    pins those of to, then unpins    unpins
  *                                 those of from
  *  sw_msi  maps the doorbells     maps them in to, then unmaps     unmaps
  *          once it is attached    them in from
  *  faults  enables page faults    enables them if only to has a    answers all
  *          if to has a queue      queue; answers those of from;    faults and
- *                                 disables them if only from has   disables them
- *                                 a queue
+ *                                 disables them if only from has   disables
+ *                                 a queue                          them
  *
- * If a move fails, each step that was prepared drops what it took. The group then
- * has what it had before.
+ * If a move fails, each step that was prepared drops what it took. The group
+ * then keeps its old attachment.
  *
- * The group is attached by its first device. A further device joins: the IOMMU
- * core has attached it already, and the steps have to catch up for it. A device
- * leaves if others stay attached.
+ * The first device attaches the group. If another device attaches afterwards,
+ * it joins: the IOMMU core has attached it with the group, and only the steps
+ * have to do their part for it. If a device detaches while others stay
+ * attached, it leaves.
  *
- * igroup->lock protects all of it. It is taken before the group mutex of the
+ * igroup->lock protects all of this. It is taken before the group mutex of the
  * IOMMU core and before the mutex of a fault queue.
  */
 #include <kunit/visibility.h>
@@ -73,7 +75,7 @@ static void iommufd_move_handle_abort(struct iommufd_move *move)
 	kfree(move->handle);
 }
 
-/* The first step to prepare, so that the others find the handle */
+/* The first step of all, because the other steps use the handle */
 const struct iommufd_move_step iommufd_move_handle = {
 	.prepare = iommufd_move_handle_prepare,
 	.commit = iommufd_move_handle_commit,
@@ -96,8 +98,9 @@ static void iommufd_group_disable_faults(struct iommufd_device *idev)
 }
 
 /*
- * The attach handle of a group delivers the faults of each of its devices. The
- * device that user space names must be able to fault.
+ * The attach handle of a group delivers the faults of each of its devices, so
+ * enable the faults of each device. This fails if the device that user space
+ * names cannot fault. The other devices need not be able to.
  */
 static int iommufd_move_faults_prepare(struct iommufd_move *move)
 {
@@ -132,7 +135,10 @@ static void iommufd_move_faults_abort(struct iommufd_move *move)
 	if (!iommufd_hwpt_has_faults(move->to))
 		return;
 
-	/* The devices may have faulted if a later step could not settle */
+	/*
+	 * If a later step could not settle, the devices were attached, and may
+	 * have faulted.
+	 */
 	iommufd_auto_response_faults(move->to, move->handle, NULL);
 	if (!iommufd_hwpt_has_faults(move->from))
 		iommufd_group_disable_faults(move->idev);
@@ -162,13 +168,16 @@ static void iommufd_move_faults_leave(struct iommufd_device *idev)
 	if (!iommufd_hwpt_has_faults(igroup->hwpt))
 		return;
 
-	/* Once they are disabled, no further fault of this device comes in */
+	/* Disable faults first, so that no further fault comes in */
 	iommufd_fault_iopf_disable(idev);
 	iommufd_auto_response_faults(igroup->hwpt, iommufd_group_handle(igroup),
 				     idev->dev);
 }
 
-/* The last step to prepare: a device must not fault into nothing */
+/*
+ * The last step of all. Commit and abort run backwards, so faults are answered
+ * before their handle is freed.
+ */
 const struct iommufd_move_step iommufd_move_faults = {
 	.prepare = iommufd_move_faults_prepare,
 	.commit = iommufd_move_faults_commit,
@@ -199,8 +208,8 @@ static void iommufd_move_detach(struct iommufd_move *move)
 }
 
 /*
- * Take the steps of a move. @attach changes the attachment, and @detach undoes
- * that if a step cannot settle after a first attachment.
+ * Run the steps of a move. @attach changes the attachment. If a step then
+ * cannot settle after a first attachment, @detach undoes the attachment.
  */
 VISIBLE_IF_KUNIT
 int iommufd_move_run(struct iommufd_move *move,
@@ -248,14 +257,14 @@ EXPORT_SYMBOL_IF_KUNIT(iommufd_move_run);
  * @idev: The device that user space names. It is on the group's device_list if
  *        and only if both @from and @to are given.
  * @from: HWPT that the group is attached to, or NULL
- * @to: HWPT to attach it to, or NULL
+ * @to: HWPT to attach the group to, or NULL
  *
  * The caller reserves the IOVAs that the devices need, and sets igroup->hwpt.
  *
- * Context: Process context, may sleep; the caller holds igroup->lock.
+ * Context: Process context, may sleep. The caller holds igroup->lock.
  *
- * Return: 0, or the error of the first step that fails, or of the driver; the
- * group keeps the attachment that it has. A detach does not fail.
+ * Return: 0, or the error of the driver or of the first step that fails. On an
+ * error the group keeps its old attachment. A detach does not fail.
  */
 int iommufd_group_move(struct iommufd_device *idev,
 		       struct iommufd_hw_pagetable *from,
@@ -275,10 +284,10 @@ int iommufd_group_move(struct iommufd_device *idev,
 }
 
 /**
- * iommufd_group_join - Let a device into the attachment of its group
- * @idev: The device, which is not attached; another device of the group is
+ * iommufd_group_join - Add a device to the attachment of its group
+ * @idev: The device. It is not attached, but another device of the group is.
  *
- * Context: Process context, may sleep; the caller holds igroup->lock.
+ * Context: Process context, may sleep. The caller holds igroup->lock.
  *
  * Return: 0, or the error of the first step that fails.
  */
@@ -303,16 +312,16 @@ err_leave:
 	while (done--)
 		if (iommufd_move_steps[done]->leave)
 			iommufd_move_steps[done]->leave(idev);
-	/* An attach that fails detaches nothing */
+	/* If the attach fails, the device stays detached if it was detached */
 	iommufd_device_set_detached(idev, was_detached);
 	return rc;
 }
 
 /**
- * iommufd_group_leave - Take a device out of the attachment of its group
+ * iommufd_group_leave - Remove a device from the attachment of its group
  * @idev: The device. It need not be attached.
  *
- * Context: Process context, may sleep; the caller holds igroup->lock.
+ * Context: Process context, may sleep. The caller holds igroup->lock.
  */
 void iommufd_group_leave(struct iommufd_device *idev)
 {

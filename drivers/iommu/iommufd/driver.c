@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The part of iommufd that IOMMU drivers call. It is built in even if iommufd
- * is a module, because drivers are.
+ * is a module, because drivers can be built in.
  */
 #include <kunit/visibility.h>
 #include <linux/iommufd_viommu.h>
 #include <linux/uaccess.h>
 
-/* The name of a mandatory member that is missing or too small, or NULL */
+/* Return a mandatory member that is missing or too small, by name, or NULL */
 static const char *
 iommufd_viommu_ops_lacks(const struct iommufd_viommu_ops *ops)
 {
@@ -34,8 +34,8 @@ iommufd_viommu_ops_lacks(const struct iommufd_viommu_ops *ops)
  * iommufd_check_viommu_types - Check the vIOMMU operations of an IOMMU driver
  * @ops: The driver's operations
  *
- * The IOMMU core calls this when the driver registers an IOMMU. A mistake in the
- * driver fails there, and not when user space allocates a vIOMMU or later.
+ * The IOMMU core calls this when the driver registers an IOMMU. So a mistake in
+ * the driver shows there, and not when user space allocates a vIOMMU or later.
  *
  * Context: Any.
  *
@@ -69,8 +69,8 @@ EXPORT_SYMBOL_IF_KUNIT(iommufd_check_viommu_types);
  * @viommu: vIOMMU to look in
  * @virt_id: The ID that the VM uses, e.g. a vSID
  *
- * Context: Any. The caller holds the lock of @viommu->vdevs; the device stays
- * bound, and its vDEVICE stays in place, until the caller drops it.
+ * Context: Any. The caller holds the lock of @viommu->vdevs. Until the caller
+ * drops the lock, the device stays bound and its vDEVICE stays in place.
  *
  * Return: the device, or NULL if no device has @virt_id.
  */
@@ -92,14 +92,15 @@ EXPORT_SYMBOL_NS_GPL(iommufd_viommu_find_dev, IOMMUFD);
  * iommufd_viommu_find_virt_id - Find the virtual ID of a device
  * @viommu: vIOMMU to look in
  * @dev: Physical device
- * @virt_id: Where to put the ID
+ * @virt_id: Set to the ID
  *
- * Walks all vDEVICEs of @viommu: meant for attach, not for a hot path. The answer
- * stays true while the vDEVICE is pinned or the caller is inside attach_dev or
- * another operation that the core calls under the lock of the iommufd group. A
- * device that user space has detached is like one without a vDEVICE.
+ * This walks all vDEVICEs of @viommu. It is meant for attach, not for a hot
+ * path. The answer stays true while the vDEVICE is pinned. It also stays true
+ * while the caller is inside attach_dev or another operation that the core
+ * calls under the lock of the iommufd group. A device that user space has
+ * detached counts as one without a vDEVICE.
  *
- * Context: Process context; takes the lock of @viommu->vdevs.
+ * Context: Process context. Takes the lock of @viommu->vdevs.
  *
  * Return: 0, or -ENOENT if @dev has no vDEVICE on @viommu, or is detached.
  */
@@ -128,11 +129,12 @@ EXPORT_SYMBOL_NS_GPL(iommufd_viommu_find_virt_id, IOMMUFD);
  * @hwq: Queue that is being started
  * @lower: Queue of the same vIOMMU that must not stop before @hwq does
  *
- * IOMMU_DESTROY of @lower fails with EBUSY from here on. The core drops the
- * reference after @hwq is stopped, or if hw_queue_init fails after all.
+ * From here on, IOMMU_DESTROY of @lower fails with EBUSY. The core drops the
+ * reference after @hwq has stopped, or when hw_queue_init fails.
  *
- * Context: Any. The hw_queue_init operation of @hwq calls it, at most once, under
- * the driver's lock that hw_queue_destroy takes before it forgets @lower.
+ * Context: Any. The hw_queue_init operation of @hwq calls this, at most once.
+ * It holds the driver's lock that hw_queue_destroy takes before it forgets
+ * @lower.
  *
  * Return: 0, or -EIO if another thread is destroying @lower already.
  */
@@ -153,17 +155,18 @@ EXPORT_SYMBOL_NS_GPL(iommufd_hw_queue_depend, IOMMUFD);
  * @user_data: The request's data
  * @src: What to write over it
  * @type: Type of @src; must be the type of @user_data
- * @len: Bytes of @src; what does not fit into the user's structure is left out
+ * @len: Size of @src in bytes. What does not fit into the user's structure is
+ *       left out.
  *
- * This writes to the core's copy of the data. The core copies the answer to user
- * space when it holds the device no longer, and destroys what the request has
- * made if that fails.
+ * This writes to the core's copy of the data. The core copies the answer to
+ * user space after it has dropped the device. If that fails, the core destroys
+ * what the request has made.
  *
  * Context: Any. An operation that gets a writable @user_data may call it.
  *
- * Return: 0, -EINVAL if the type is another one, or why the core has no copy:
- * -EINVAL if the data is longer than any driver's structure, -EFAULT if it could
- * not be read.
+ * Return: 0; -EINVAL if @user_data has another type; or the reason why the core
+ * has no copy: -EINVAL if the data is longer than any driver's structure,
+ * -EFAULT if it could not be read.
  */
 int iommufd_data_to_user(struct iommu_user_data *user_data, const void *src,
 			 unsigned int type, size_t len)
@@ -178,7 +181,7 @@ int iommufd_data_to_user(struct iommu_user_data *user_data, const void *src,
 }
 EXPORT_SYMBOL_NS_GPL(iommufd_data_to_user, IOMMUFD);
 
-/* For iommufd_read_entries(): so that all in front of a bad one get executed */
+/* Read entries one by one. If one is bad, those before it can be executed. */
 u32 iommufd_read_entries_singly(const struct iommu_user_data_array *array,
 				u32 first, u32 num, void *dst, size_t size,
 				int *err)

@@ -2,11 +2,12 @@
 /*
  * The ring of a vEVENTQ
  *
- * All memory is there from the start: reporting an event allocates nothing and
- * takes the same time whatever a reader does. Readers copy events out of their
- * slots and give the slots back afterwards, so nothing that did not reach user
- * space is overwritten. The caller serialises all functions here; readers must not
- * hold that lock while they copy, only agree among themselves.
+ * All memory is allocated in advance. Reporting an event allocates nothing, and
+ * takes the same time whatever a reader does. A reader copies events out of
+ * their slots and gives the slots back afterwards, so no event is overwritten
+ * before it has reached user space. The caller serialises all functions here by
+ * a lock. A reader must not hold that lock while it copies, so readers need a
+ * second lock among themselves.
  */
 #include <linux/export.h>
 #include <linux/limits.h>
@@ -18,7 +19,7 @@
 /**
  * iommufd_event_ring_push - Put an event into the ring
  * @ring: The ring
- * @event: The event, all bytes of a record but the header
+ * @event: The event, i.e. a record without its header
  * @sequence: Set to the number of the event
  *
  * Context: Any. The ring is locked.
@@ -50,7 +51,7 @@ bool iommufd_event_ring_push(struct iommufd_event_ring *ring, const void *event,
 	header->sequence = *sequence;
 	memcpy(header + 1, event, ring->size - sizeof(*header));
 	ring->used++;
-	/* The gap in front of this event tells of it from now on */
+	/* From now on the gap in front of this event shows the loss */
 	ring->lost = false;
 	return true;
 }
@@ -61,10 +62,10 @@ EXPORT_SYMBOL_NS_GPL(iommufd_event_ring_push, IOMMUFD_INTERNAL);
  * @ring: The ring
  * @records: Set to the first of them; the others follow in memory
  *
- * Context: Any. The ring is locked. The records stay in place without the lock
- * until they are released.
+ * Context: Any. The ring is locked. Without the lock, the records stay in place
+ * until iommufd_event_ring_pop() gives them back.
  *
- * Return: how many there are, not counting those that don't follow in memory.
+ * Return: how many records follow each other in memory. The ring may hold more.
  */
 u32 iommufd_event_ring_peek(const struct iommufd_event_ring *ring,
 			    void **records)
@@ -91,13 +92,14 @@ void iommufd_event_ring_pop(struct iommufd_event_ring *ring, u32 num)
 EXPORT_SYMBOL_NS_GPL(iommufd_event_ring_pop, IOMMUFD_INTERNAL);
 
 /**
- * iommufd_event_ring_peek_lost - Tell whether the next record to read is a loss
+ * iommufd_event_ring_peek_lost - Get the lost-events header if it comes next
  * @ring: The ring
- * @header: Set to what the reader is to be told
+ * @header: Set to the header that the reader gets
  *
  * Context: Any. The ring is locked.
  *
- * Return: true if so, false if an event comes next or nothing does.
+ * Return: true if @header is set, false if an event comes next or the ring is
+ * empty.
  */
 bool iommufd_event_ring_peek_lost(const struct iommufd_event_ring *ring,
 				  struct iommufd_vevent_header *header)
@@ -111,9 +113,9 @@ bool iommufd_event_ring_peek_lost(const struct iommufd_event_ring *ring,
 EXPORT_SYMBOL_NS_GPL(iommufd_event_ring_peek_lost, IOMMUFD_INTERNAL);
 
 /**
- * iommufd_event_ring_pop_lost - The reader knows of a loss
+ * iommufd_event_ring_pop_lost - Forget a loss that the reader knows of
  * @ring: The ring
- * @sequence: What the reader was told; a newer loss remains to be told
+ * @sequence: The number that the reader got; a newer loss is kept
  *
  * Context: Any. The ring is locked.
  */

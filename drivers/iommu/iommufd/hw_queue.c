@@ -2,17 +2,18 @@
 /*
  * HW queue: memory of a VM that hardware reads as a queue
  *
- * The hardware reads physical memory and nothing translates what it reads. So the
- * memory of a queue is pinned, and its area of the IOAS is locked: IOMMU_IOAS_UNMAP
- * fails with EBUSY until the queue is destroyed. Otherwise the VMM could unmap
- * memory that the hardware goes on reading.
+ * The hardware reads the memory by physical addresses that nothing translates.
+ * So iommufd pins the memory of a queue and locks its area of the IOAS:
+ * IOMMU_IOAS_UNMAP fails with EBUSY until the queue is destroyed. Otherwise the
+ * VMM could unmap memory that the hardware goes on reading.
  *
- * An area that is locked has an access as well, see iopt_area_add_access(). Such an
- * access belongs to no struct iommufd_access, so nobody can be told to give it up,
- * and user space has no ID by which it could destroy it.
+ * A locked area also has an access, see iopt_area_add_access(). This access
+ * belongs to no struct iommufd_access. So iommufd cannot ask an owner to give
+ * it up, and user space has no ID to destroy it by.
  *
- * Lock order: io_pagetable::iova_rwsem, which protects iopt_area::num_locks, then
- * iopt_pages::mutex. Neither is held while the driver starts or stops a queue.
+ * Lock order: io_pagetable::iova_rwsem, which protects iopt_area::num_locks,
+ * then iopt_pages::mutex. Neither lock is held while the driver starts or stops
+ * a queue.
  */
 #include <linux/iommufd_viommu.h>
 #include <linux/io.h>
@@ -25,7 +26,10 @@
 #include "io_pagetable.h"
 #include "iommufd_private.h"
 
-/* The indices in iopt_pages of what an iterator over [iova, last_iova] is at */
+/*
+ * Get the indices in iopt_pages of the part of [iova, last_iova] that @iter is
+ * at.
+ */
 static void iopt_lock_indices(const struct iopt_area_contig_iter *iter,
 			      unsigned long last_iova, unsigned long *first,
 			      unsigned long *last)
@@ -64,7 +68,10 @@ static void iopt_unlock_contig(struct io_pagetable *iopt, unsigned long iova,
 	up_read(&iopt->iova_rwsem);
 }
 
-/* Each page must follow the one before it. *next is where the first one must be. */
+/*
+ * Tell whether the pages follow each other from *next on. Move *next behind
+ * them.
+ */
 static bool iopt_pages_follow(struct page **pages, unsigned long num,
 			      phys_addr_t *next)
 {
@@ -79,14 +86,14 @@ static bool iopt_pages_follow(struct page **pages, unsigned long num,
 }
 
 /*
- * Pin [iova, iova + length) and lock it against IOMMU_IOAS_UNMAP. *base_pa is set
- * to the physical address of its first byte.
+ * Pin [iova, iova + length) and lock it against IOMMU_IOAS_UNMAP. *base_pa is
+ * set to the physical address of its first byte.
  *
- * All of the nest parent's areas are filled, since a HWPT fills every area of its
- * IOAS. So the pages are taken from there, and no user memory is touched.
+ * A HWPT fills every area of its IOAS, so all areas of the nest parent are
+ * filled. The pages are taken from there, and no user memory is touched.
  *
- * -ENOENT: a part is not mapped, or is being unmapped. -EPERM: a part may not be
- * read. -EFAULT: the memory is not physically contiguous.
+ * -ENOENT: a part is not mapped, or is being unmapped. -EPERM: a part may not
+ * be read. -EFAULT: the memory is not physically contiguous.
  */
 static int iopt_lock_contig(struct io_pagetable *iopt, unsigned long iova,
 			    unsigned long length, phys_addr_t *base_pa)
@@ -127,7 +134,7 @@ static int iopt_lock_contig(struct io_pagetable *iopt, unsigned long iova,
 			*base_pa = page_to_phys(pages[0]) + offset;
 			next = *base_pa;
 		}
-		/* An area that begins inside a page must go on there */
+		/* Compare from the start of the page that the area begins in */
 		next -= offset;
 		if (!iopt_pages_follow(pages, last - first + 1, &next)) {
 			iopt_area_remove_access(area, first, last);
@@ -153,7 +160,7 @@ err_unlock:
 	return rc;
 }
 
-/* Drop what a queue holds, which does not run any more, or never did */
+/* Drop what a queue holds. The queue has stopped, or has never run. */
 static void iommufd_hw_queue_release(struct iommufd_hw_queue *hwq)
 {
 	iopt_unlock_contig(&hwq->viommu->hwpt->ioas->iopt, hwq->base,
@@ -173,7 +180,7 @@ void iommufd_hw_queue_destroy(struct iommufd_object *obj)
 	refcount_dec(&hwq->viommu->obj.users);
 }
 
-/* Start the queue. Nothing is left to undo if it fails. */
+/* Start the queue. If this fails, nothing is left to undo. */
 static int iommufd_hw_queue_start(struct iommufd_hw_queue *hwq)
 {
 	struct io_pagetable *iopt = &hwq->viommu->hwpt->ioas->iopt;
@@ -228,7 +235,7 @@ int iommufd_hw_queue_alloc_ioctl(struct iommufd_ucmd *ucmd)
 		rc = -EOPNOTSUPP;
 		goto out_put_viommu;
 	}
-	/* What the call allocates and pins is bounded by what hardware can use */
+	/* The limit of the hardware bounds what the call allocates and pins */
 	if (cmd->length > max_length) {
 		rc = -EINVAL;
 		goto out_put_viommu;
@@ -241,8 +248,9 @@ int iommufd_hw_queue_alloc_ioctl(struct iommufd_ucmd *ucmd)
 	}
 
 	/*
-	 * Answer first, so that a queue that runs never has to be undone because
-	 * of user memory. The ID fails with ENOENT until all is done.
+	 * Answer before the queue starts, so that no running queue has to be
+	 * undone because of user memory. Until the queue is published, its ID
+	 * fails with ENOENT.
 	 */
 	cmd->out_hw_queue_id = obj->id;
 	rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));

@@ -2,18 +2,18 @@
 /*
  * IOMMU_IOAS_MAP_FILE: iopt_pages with a file as their origin
  *
- * Only where PFNs come from differs from IOMMU_IOAS_MAP. All that follows, from
- * batches to unpinning, is the code of pages.c and knows nothing of files. It
- * releases pins page by page and in any order, so every page of a folio gets a
- * pin here, as pin_user_pages() does it, although memfd_pin_folios() takes one
- * per folio. The pins of a folio are taken at once, and its pages are passed on
- * as one run.
+ * Only the origin of the PFNs differs from IOMMU_IOAS_MAP. Everything that
+ * follows, from batches to unpinning, is the code of pages.c, which knows
+ * nothing of files. That code releases pins page by page and in any order, so
+ * every page needs a pin of its own, as from pin_user_pages().
+ * memfd_pin_folios() takes one pin per folio. The others are added here, all
+ * pins of a folio at once, and the pages of the folio are passed on as one run.
  *
- * A file can be pinned without the mm that made the mapping. It outlives the
- * process like the memory of a VM that was handed over.
+ * Pinning a file does not need the mm that made the mapping. So the mapping
+ * goes on working after the process has handed the VM over and exited.
  *
- * Locks: iopt_pages::mutex, i_rwsem of a hugetlbfs inode (shared), i_pages. The
- * lock of a folio is taken without the other two.
+ * Lock order: iopt_pages::mutex, i_rwsem of a hugetlbfs inode (shared),
+ * i_pages. The lock of a folio is taken under the first of them only.
  */
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -44,10 +44,11 @@ static unsigned int file_seals(struct file *file)
 }
 
 /*
- * mmap() asks the security modules by security_mmap_file(), which is not exported.
- * Ask them as read() and write() do. They then check the access again if the
- * process that uses the file is not the one that opened it. fanotify may let user
- * space decide, so the caller must hold no lock and no object.
+ * Check whether the file can be mapped. mmap() asks the security modules by
+ * security_mmap_file(), which is not exported. Ask them as read() and write()
+ * do. If the process that uses the file is not the one that opened it, they
+ * then check the access again. fanotify may ask user space, so the caller must
+ * hold no lock and no object.
  */
 static int file_check(struct file *file, loff_t start, size_t length,
 		      bool writable)
@@ -56,11 +57,11 @@ static int file_check(struct file *file, loff_t start, size_t length,
 
 	if (!shmem_file(file) && !is_file_hugepages(file))
 		return -EINVAL;
-	/* Somebody's wrapper around such a file has no seals to look at */
+	/* A file that only wraps such a file has no seals to look at */
 	if (file->f_mapping->host != file_inode(file))
 		return -EINVAL;
 
-	/* mmap() does not take a file that is only open for writing either */
+	/* Like mmap(), refuse a file that is open for writing only */
 	if (!(file->f_mode & FMODE_READ) ||
 	    (writable && !(file->f_mode & FMODE_WRITE)))
 		return -EPERM;
@@ -72,8 +73,8 @@ static int file_check(struct file *file, loff_t start, size_t length,
 }
 
 /*
- * The file is like one that is mapped shared and writable for as long as pages
- * can be pinned: F_SEAL_WRITE finds it busy.
+ * Count the file as mapped shared and writable for as long as pages can be
+ * pinned. F_ADD_SEALS then fails with EBUSY for F_SEAL_WRITE.
  */
 static int file_get_write(struct file *file)
 {
@@ -103,7 +104,7 @@ static struct iopt_pages *iopt_alloc_file_pages(struct file *file, u64 start,
 	if (check_add_overflow(start, (u64)length - 1, &last) ||
 	    start > ULONG_MAX)
 		return ERR_PTR(-EOVERFLOW);
-	/* Where no file has a byte */
+	/* No file can have data at or beyond MAX_LFS_FILESIZE */
 	if (last >= MAX_LFS_FILESIZE)
 		return ERR_PTR(-EINVAL);
 
@@ -135,9 +136,9 @@ void iopt_pages_put_file(struct iopt_pages *pages)
 }
 
 /*
- * hugetlbfs clears the flag of a folio only when it truncates the folio. tmpfs
- * leaves what fallocate() allocates without the flag, and not zeroed, until
- * somebody uses the folio.
+ * Tell whether a folio has its contents. If fallocate() allocates a folio on
+ * tmpfs, tmpfs neither zeroes it nor sets the flag until somebody uses the
+ * folio. hugetlbfs clears the flag only when it truncates the folio.
  */
 static bool folio_ready(struct file *file, struct folio *folio)
 {
@@ -145,13 +146,13 @@ static bool folio_ready(struct file *file, struct folio *folio)
 }
 
 /*
- * Return the first index from @index on that memfd_pin_folios() must not see, or
- * one behind @last: where the file has no page, where the page is not ready, and
- * where it is poisoned. memfd_pin_folios() would try to migrate a poisoned folio
- * out of ZONE_MOVABLE or CMA until it succeeds, which is never.
+ * Return the first index from @index on that memfd_pin_folios() must not see,
+ * or the one behind @last. It must not see an index where the file has no page,
+ * or where the page is not ready or is poisoned. It would try to migrate a
+ * poisoned folio out of ZONE_MOVABLE or CMA, and never stop.
  *
- * The lock of the page cache keeps folios in it, so none needs a reference. No
- * more than @max_folios are looked at under it.
+ * The lock of the page cache keeps folios in it, so none needs a reference. At
+ * most @max_folios are looked at, since this holds the lock.
  */
 static pgoff_t file_ready(struct file *file, pgoff_t index, pgoff_t last,
 			  unsigned int max_folios, bool *poisoned)
@@ -177,9 +178,10 @@ static pgoff_t file_ready(struct file *file, pgoff_t index, pgoff_t last,
 }
 
 /*
- * The lock of a hugetlbfs inode keeps its pages in the file. So each page that
- * file_ready() has seen is still there for memfd_pin_folios(), which must not add
- * one itself: it takes a page that another file has reserved.
+ * Pin the pages from @index on that are in the file and ready. The lock of a
+ * hugetlbfs inode keeps its pages in the file, so memfd_pin_folios() finds each
+ * page that file_ready() has seen. It must not add a page itself, because it
+ * would take one that another file has reserved.
  */
 static long pin_ready(struct file *file, pgoff_t index, pgoff_t last,
 		      struct folio **folios, unsigned int max_folios)
@@ -215,7 +217,7 @@ out_unlock:
 	return rc;
 }
 
-/* Bring pages from @index on into a file on tmpfs, @max_folios at most */
+/* Bring the pages from @index on into a file on tmpfs, at most @max_folios */
 static int fill_shmem(struct file *file, pgoff_t index, pgoff_t last,
 		      unsigned int max_folios)
 {
@@ -224,7 +226,7 @@ static int fill_shmem(struct file *file, pgoff_t index, pgoff_t last,
 	for (i = 0; i != max_folios && index <= last; i++) {
 		struct folio *folio = shmem_read_folio(file->f_mapping, index);
 
-		/* The caller pins the pages before this one and comes again */
+		/* The caller pins the pages before this one and calls again */
 		if (IS_ERR(folio))
 			return i ? 0 : PTR_ERR(folio);
 		index = folio_next_index(folio);
@@ -237,9 +239,9 @@ static int fill_shmem(struct file *file, pgoff_t index, pgoff_t last,
 
 /*
  * Bring the huge page with @index into a file on hugetlbfs. The fallocate() of
- * hugetlbfs uses up the file's reservation for the page if there is one, and
- * charges the page. vfs_fallocate() would want the file to be open for writing; a
- * read fault allocates the page as well.
+ * hugetlbfs charges the page, and uses up the reservation that the file has for
+ * it, if any. vfs_fallocate() would refuse a file that is not open for writing,
+ * but a read fault allocates the page as well.
  */
 static int fill_hugetlb(struct file *file, pgoff_t index)
 {
@@ -247,14 +249,18 @@ static int fill_hugetlb(struct file *file, pgoff_t index)
 	sigset_t blocked, saved;
 	int rc;
 
-	/* One byte brings the whole page, and lies within the size of the file */
+	/*
+	 * One byte allocates the whole page, and lies within the size of the
+	 * file.
+	 */
 	rc = file->f_op->fallocate(file, FALLOC_FL_KEEP_SIZE, pos, 1);
 	if (rc == -EINTR && !fatal_signal_pending(current)) {
 		/*
-		 * fallocate() gives way to every signal, pinning pages only to
-		 * those that kill. What cannot be blocked, such as task work
-		 * and the freezer, has to be served in user mode. The ioctl
-		 * then starts again and finds the pages that it has got.
+		 * Every signal interrupts fallocate(), but only a fatal one may
+		 * interrupt pinning. So try again with the others blocked. What
+		 * cannot be blocked, such as task work and the freezer, has to
+		 * be served in user mode. The ioctl then starts again and finds
+		 * the pages that it has allocated.
 		 */
 		siginitsetinv(&blocked, sigmask(SIGKILL));
 		sigprocmask(SIG_SETMASK, &blocked, &saved);
@@ -266,7 +272,10 @@ static int fill_hugetlb(struct file *file, pgoff_t index)
 	return rc;
 }
 
-/* Device memory must not be in ZONE_MOVABLE or CMA. Allocate it elsewhere. */
+/*
+ * Allocate pages that the file lacks. Pages that a device uses must not be in
+ * ZONE_MOVABLE or CMA.
+ */
 static int fill(struct file *file, pgoff_t index, pgoff_t last,
 		unsigned int max_folios)
 {
@@ -278,13 +287,13 @@ static int fill(struct file *file, pgoff_t index, pgoff_t last,
 	else
 		rc = fill_shmem(file, index, last, max_folios);
 	memalloc_pin_restore(flags);
-	/* ENOSPC would speak of the IOVAs, or of the VMIDs of an SMMU */
+	/* Elsewhere ENOSPC means that no IOVA or no VMID is left */
 	return rc == -ENOSPC || rc == -EDQUOT ? -ENOMEM : rc;
 }
 
 /*
- * Add pins to a large folio that has one. Where each page of a folio can be
- * released on its own, unpin_user_pages() and its kind expect as many pins.
+ * Add pins to a large folio that has one. unpin_user_pages() and its variants
+ * can release each page of a folio on its own, and drop one pin per page.
  */
 static void add_pins(struct folio *folio, unsigned long pins)
 {
@@ -296,14 +305,15 @@ static void add_pins(struct folio *folio, unsigned long pins)
 }
 
 /*
- * Make a run of each folio in the list. The folio has one pin, and needs one for
- * each page of the run.
+ * Make a run of each folio in the list. Each folio has one pin, and gets one
+ * for each page of its run.
  *
- * memfd_pin_folios() does not lock folios, so the pin can come too late:
- * khugepaged, which checks the reference count under the lock, has then copied
- * the folio and put the copy into the file, and a hole may have been punched. If
- * the folio is still in the file now, whoever wants to take it away sees the pin.
- * A folio that is no longer there is dropped with all that follow it.
+ * memfd_pin_folios() does not lock folios, so its pin can come too late.
+ * khugepaged checks the reference count under the lock of the folio. By now it
+ * may have copied the folio and put the copy into the file. A hole may have
+ * been punched as well. If the folio is still in the file now, whoever wants to
+ * take it away sees the pin. If the folio is not there, it is dropped with all
+ * that follow it.
  */
 static long folios_to_runs(struct file *file, struct folio **folios,
 			   long nfolios, pgoff_t index, unsigned long npages,
@@ -318,7 +328,7 @@ static long folios_to_runs(struct file *file, struct folio **folios,
 		struct folio *folio = folios[i];
 		unsigned long first;
 
-		/* No holder of the lock waits for user space */
+		/* No holder of the lock of a folio waits for user space */
 		rc = folio_lock_killable(folio);
 		if (rc)
 			break;
@@ -332,7 +342,10 @@ static long folios_to_runs(struct file *file, struct folio **folios,
 		if (rc)
 			break;
 
-		/* Far from where the count would wrap, whoever adds to it now */
+		/*
+		 * Stay far from where the count wraps: others may add to it
+		 * now.
+		 */
 		if (folio_ref_count(folio) > INT_MAX / 2) {
 			rc = -ENOMEM;
 			break;
@@ -356,15 +369,15 @@ static long folios_to_runs(struct file *file, struct folio **folios,
  * @runs: Array for the result, whose runs add up to the number of pages pinned
  * @max_runs: Number of elements of @runs, at least 1
  *
- * Each page is pinned once, no matter how many of them are in a folio, to be
- * released like pages from pin_user_pages().
+ * Each page gets one pin, no matter how many pages its folio has. Release the
+ * pages like those from pin_user_pages().
  *
  * Context: The caller holds the mutex of @pages. May sleep for memory and for
  *          folio locks. A fatal signal ends the wait.
  * Return: Number of pages pinned, which can be less than @npages but not 0, or
- *         a negative errno: -EINVAL if the file does not have the range, -EFAULT
- *         if the first page is poisoned, -EINTR if a fatal signal is pending,
- *         -ERESTARTNOINTR, -ENOMEM, or what the file system returned.
+ *         a negative errno: -EINVAL if the file does not have the range,
+ *         -EFAULT if the first page is poisoned, -EINTR if a fatal signal is
+ *         pending, -ERESTARTNOINTR, -ENOMEM, or what the file system returned.
  */
 long iopt_pages_pin_file(struct iopt_pages *pages, unsigned long start_index,
 			 unsigned long npages, struct iopt_file_run *runs,
@@ -379,7 +392,7 @@ long iopt_pages_pin_file(struct iopt_pages *pages, unsigned long start_index,
 	lockdep_assert_held(&pages->mutex);
 
 	max_runs = min(max_runs, IOPT_FILE_RUNS);
-	/* A test has left no room for one */
+	/* Only a test leaves no room for a run */
 	if (!max_runs)
 		return -ENOMEM;
 	do {
@@ -472,7 +485,7 @@ int iommufd_ioas_map_file(struct iommufd_ucmd *ucmd)
 	if (IS_ERR(pages))
 		return PTR_ERR(pages);
 
-	/* After the checks of the file, which can wait for user space */
+	/* Checks of the file can wait for user space, so hold no IOAS then */
 	ioas = iommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
 	if (IS_ERR(ioas)) {
 		iopt_put_pages(pages);
@@ -489,7 +502,7 @@ int iommufd_ioas_map_file(struct iommufd_ucmd *ucmd)
 
 	cmd->iova = iova;
 	rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
-	/* Nobody would know where it is */
+	/* User space would not know the IOVA */
 	if (rc)
 		iopt_unmap_iova(&ioas->iopt, iova, cmd->length, &unmapped);
 out_put:

@@ -2,9 +2,9 @@
 /*
  * mmap() on an iommufd
  *
- * Maps pages of registers that the driver of a vIOMMU offers, so that a VM can use
- * them without the host. A mapping holds a reference on the vIOMMU. It also holds
- * the file, so the context outlives it.
+ * The driver of a vIOMMU can offer pages of registers, so that a VM can use
+ * them without the host. mmap() maps them. A mapping holds a reference on the
+ * vIOMMU. It also holds the file, so the context outlives the mapping.
  */
 #include <linux/fs.h>
 #include <linux/iommufd_viommu.h>
@@ -15,7 +15,7 @@
 #include "iommufd_private.h"
 #include "mmap.h"
 
-/* mremap() has moved the mapping; the old one will be closed */
+/* mremap() has moved the mapping, and will close the old one */
 static void iommufd_vma_open(struct vm_area_struct *vma)
 {
 	struct iommufd_mmap *range = vma->vm_private_data;
@@ -29,7 +29,7 @@ static void iommufd_vma_close(struct vm_area_struct *vma)
 
 	trace_iommufd_munmap(range->viommu, (u64)vma->vm_pgoff << PAGE_SHIFT,
 			     range->length);
-	/* The xarray holds another one: this is never the last */
+	/* The ID of the vIOMMU holds a reference too: this is never the last */
 	refcount_dec(&range->viommu->obj.users);
 }
 
@@ -43,7 +43,7 @@ static vm_fault_t iommufd_vma_fault(struct vm_fault *vmf)
 				phys_to_pfn_t(range->addr + offset, PFN_DEV));
 }
 
-/* The range comes and goes as a whole */
+/* A range is mapped and unmapped as a whole */
 static int iommufd_vma_may_split(struct vm_area_struct *vma, unsigned long addr)
 {
 	return -EINVAL;
@@ -59,21 +59,22 @@ static const struct vm_operations_struct iommufd_vma_ops = {
 /**
  * iommufd_fops_mmap - Map the registers that a vIOMMU offers
  * @filp: The iommufd
- * @vma: What user space asks for. The offset and the length must be those that the
- *       vIOMMU was allocated with.
+ * @vma: The mapping that user space asks for. Its offset and length must be
+ *       those that IOMMU_VIOMMU_ALLOC returned.
  *
- * The mapping is uncached, never executable, not part of a core dump, and cannot
- * be resized, split or pinned. A child does not inherit it: the registers belong
- * to one VM, and so to one process.
+ * The mapping is uncached, never executable, not part of a core dump, and
+ * cannot be resized, split or pinned. A child does not inherit it: the
+ * registers belong to one VM, and so to one process.
  *
- * VM_IO keeps it out of pin_user_pages(). It is not VM_PFNMAP, because a VFIO
- * container takes the addresses of such a mapping and keeps them when it is gone:
- * a device could then write registers that belong to the next VM.
+ * VM_IO keeps pin_user_pages() out of the mapping. VM_PFNMAP is not set,
+ * because a VFIO container takes the physical addresses of such a mapping and
+ * keeps them after it is unmapped. A device could then write registers that
+ * belong to the next VM.
  *
- * Context: Process context, the mmap_lock is held for writing.
+ * Context: Process context. The caller holds the mmap_lock for writing.
  *
- * Return: 0; -EINVAL if the mapping is private; -EPERM if it is executable; -ENXIO
- * if nothing is offered at that offset with that length.
+ * Return: 0; -EINVAL if the mapping is private; -EPERM if it is executable;
+ * -ENXIO if nothing is offered at that offset with that length.
  */
 int iommufd_fops_mmap(struct file *filp, struct vm_area_struct *vma)
 {
@@ -81,7 +82,7 @@ int iommufd_fops_mmap(struct file *filp, struct vm_area_struct *vma)
 	struct iommufd_ctx *ictx = filp->private_data;
 	struct iommufd_mmap *range;
 
-	/* A file that is open for reading has no VM_SHARED */
+	/* VM_SHARED is not set if the file is open for reading only */
 	if (!(vma->vm_flags & VM_MAYSHARE))
 		return -EINVAL;
 	if (vma->vm_flags & VM_EXEC)

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The physical ranges of a context that can be mapped. Built in, because drivers
- * call it.
+ * The physical ranges of a context that user space can map. This file is built
+ * in, because drivers call it.
  *
- * The xarray of a context maps numbers to ranges, and the number is the upper part
- * of a range's file offset. A range is looked up and its vIOMMU referenced in one
- * step, under the lock of the xarray. The driver takes the range out while it
- * destroys the vIOMMU, which neither allocates nor fails. So a lookup finds either
- * nothing, or a vIOMMU whose memory is still there and whose reference count tells
- * whether it is going.
+ * The xarray of a context maps numbers to ranges, and the number is the upper
+ * part of a range's file offset. A range is looked up and its vIOMMU referenced
+ * in one step, under the lock of the xarray. The driver removes the range while
+ * it destroys the vIOMMU. The removal neither allocates nor fails. So a lookup
+ * finds either nothing, or a vIOMMU whose memory still exists, and whose
+ * reference count tells whether it is being destroyed.
  *
  * The lock of the xarray is a leaf.
  */
@@ -20,23 +20,24 @@
 #include "iommufd_private.h"
 #include "mmap.h"
 
-/* Distance of two offsets, and the most bytes of a range */
+/* The distance of two offsets, and the largest length of a range */
 #define MMAP_STEP SZ_16M
 #define MMAP_STEP_PAGES (MMAP_STEP >> PAGE_SHIFT)
 
 /**
  * iommufd_viommu_alloc_mmap - Offer a physical range to user space
- * @viommu: What the range belongs to
+ * @viommu: The vIOMMU that the range belongs to
  * @addr: First physical address, a multiple of PAGE_SIZE
- * @length: Bytes, a multiple of PAGE_SIZE, up to 16 MiB
- * @offset: Set to what user space passes to mmap() on the iommufd, in bytes. It
- *          tells nothing about @addr.
+ * @length: Length in bytes, a multiple of PAGE_SIZE, up to 16 MiB
+ * @offset: Set to the offset in bytes that user space passes to mmap() on the
+ *          iommufd. It reveals nothing about @addr.
  *
- * User space can map the range once @viommu has been allocated, uncached and with
- * exactly this offset and length. A mapping keeps @viommu: IOMMU_DESTROY fails
- * with EBUSY until the last one is gone.
+ * Once @viommu has been allocated, user space can map the range, uncached and
+ * with exactly this offset and length. A mapping keeps @viommu: IOMMU_DESTROY
+ * fails with EBUSY until the last mapping is gone.
  *
- * Context: Process context, may sleep. The init operation of @viommu may call it.
+ * Context: Process context, may sleep. The init operation of @viommu may call
+ * it.
  *
  * Return: 0; -EINVAL if @addr or @length is out of range; -ENOMEM; -EBUSY if no
  * offset is left.
@@ -74,12 +75,13 @@ EXPORT_SYMBOL_NS_GPL(iommufd_viommu_alloc_mmap, IOMMUFD);
 
 /**
  * iommufd_viommu_free_mmap - Withdraw a physical range from user space
- * @viommu: What the range belongs to; it is being destroyed, or was never finished
+ * @viommu: The vIOMMU that the range belongs to. It is being destroyed, or its
+ *          allocation has failed.
  * @offset: From iommufd_viommu_alloc_mmap()
  *
  * No mapping of the range is left, because a mapping would keep @viommu.
  *
- * Context: Process context. Needs no memory.
+ * Context: Process context. Allocates no memory.
  */
 void iommufd_viommu_free_mmap(struct iommufd_viommu *viommu,
 			      unsigned long offset)
@@ -92,12 +94,13 @@ EXPORT_SYMBOL_NS_GPL(iommufd_viommu_free_mmap, IOMMUFD);
  * iommufd_mmap_get - Find a range and take a reference on its vIOMMU
  * @ictx: iommufd context
  * @pgoff: Offset of the range, in pages
- * @length: Bytes of the range
+ * @length: Length of the range in bytes
  *
  * Context: Any.
  *
- * Return: the range, which stays for as long as the reference is held; or NULL if
- * there is no such range, or its vIOMMU is not allocated yet or is being destroyed.
+ * Return: the range, which stays as long as the reference is held; or NULL if
+ * there is no such range, or its vIOMMU is not allocated yet or is being
+ * destroyed.
  */
 struct iommufd_mmap *iommufd_mmap_get(struct iommufd_ctx *ictx,
 				      unsigned long pgoff, size_t length)
@@ -115,8 +118,9 @@ struct iommufd_mmap *iommufd_mmap_get(struct iommufd_ctx *ictx,
 	}
 
 	/*
-	 * A vIOMMU whose allocation may still fail is not in the xarray of objects,
-	 * and must not be held. If it is there, only its reference count can end it.
+	 * While the allocation of a vIOMMU may still fail, the vIOMMU is not in
+	 * the xarray of objects and must not be held. Once it is there, it
+	 * lives until its reference count is 0.
 	 */
 	if (xa_load(&ictx->objects, range->viommu->obj.id) !=
 		    &range->viommu->obj ||

@@ -2,25 +2,27 @@
 /*
  * MSI doorbells in domains that translate MSIs
  *
- * Where the IOMMU translates the write that is an MSI, the doorbell has to be
- * mapped in the domain, and what a device's vectors are programmed with is the
- * IOVA. It stays in the device for as long as the vector lives, while user space
- * moves the device between domains. So a doorbell gets a slot of the MSI window
- * once per iommufd, and has the same IOVA in every domain.
+ * An MSI is a write of a device. If the IOMMU translates the write, the
+ * doorbell must be mapped in the domain, and the device's vectors are
+ * programmed with the IOVA of the doorbell. The IOVA stays in the device for as
+ * long as the vector lives, while user space moves the device between domains.
+ * So a doorbell gets a slot of the MSI window once per iommufd, and has the
+ * same IOVA in every domain.
  *
- * A group needs the doorbells that its devices have vectors on, in the domain with
- * the host's page tables that it is attached to: under nested translation this is
- * the nest parent. During a replace it needs them in the old and in the new one. A
- * domain maps a doorbell as long as a group needs it there.
+ * A group needs the doorbells that its devices have vectors on. It needs them
+ * in the domain with the host's page tables that it is attached to: under
+ * nested translation this is the nest parent. During a replace it needs them in
+ * the old and in the new domain. A domain maps a doorbell as long as a group
+ * needs it there.
  *
- * Nobody tells when a vector goes. Each move therefore looks at the vectors that
- * the bound devices have, and drops the needs of those that are gone. What a
- * device needs that is not bound, a bridge with interrupts of its own for one, the
- * group needs for good.
+ * iommufd is not told when a vector is freed. Each move therefore looks at the
+ * vectors that the bound devices have, and drops the doorbells of those that
+ * are gone. A device that is not bound, for example a bridge with interrupts of
+ * its own, is not looked at: the group needs its doorbells for good.
  *
- * Lock order: igroup->lock, the lock of a device's MSI descriptors, group mutex,
- * iommufd_ctx::sw_msi_lock. Vectors are set up under the latter three only: what
- * is needed where is under the last.
+ * Lock order: igroup->lock, the lock of a device's MSI descriptors, group
+ * mutex, iommufd_ctx::sw_msi_lock. A vector is set up under the last three
+ * only. The last one protects which group needs which doorbell, and where.
  */
 #include <linux/iommu.h>
 #include <linux/msi.h>
@@ -40,7 +42,7 @@ struct iommufd_sw_msi_slot {
 struct iommufd_sw_msi_map {
 	struct list_head node;
 	struct iommufd_sw_msi_slot *slot;
-	/* Groups that need it, twice in the middle of a replace */
+	/* Groups that need it. In a replace a group can count twice. */
 	unsigned int users;
 };
 
@@ -97,13 +99,13 @@ static void iommufd_sw_msi_put(struct iommufd_hwpt_paging *hwpt,
 		kfree(map);
 		return;
 	}
-	/* What a group drops it has taken before */
+	/* A group drops only what it has taken */
 	WARN_ON(1);
 }
 
 /*
- * Drop @igroup's use of each doorbell that it needs in @hwpt, stopping before slot
- * @end (NULL: all slots)
+ * Drop @igroup's use of each doorbell that it needs in @hwpt, stopping before
+ * slot @end (NULL: all slots).
  */
 static void iommufd_sw_msi_put_all(struct iommufd_group *igroup,
 				   struct iommufd_hwpt_paging *hwpt,
@@ -142,7 +144,7 @@ static int iommufd_sw_msi_get_all(struct iommufd_group *igroup,
 }
 
 #ifdef CONFIG_GENERIC_MSI_IRQ
-/* Add the slots of the vectors that a device has now to @found */
+/* Add the slots of all vectors that a device has now to @found */
 static void iommufd_sw_msi_find_vectors(struct iommufd_device *idev,
 					unsigned long *found)
 {
@@ -170,7 +172,7 @@ static void iommufd_sw_msi_find_vectors(struct iommufd_device *idev,
 }
 #endif
 
-/* Drop what the group needed for vectors that are gone */
+/* Drop the doorbells that a group needed only for vectors that are gone */
 static void iommufd_sw_msi_drop_gone(struct iommufd_group *igroup)
 {
 	DECLARE_BITMAP(found, IOMMUFD_SW_MSI_SLOTS) = {};
@@ -178,7 +180,7 @@ static void iommufd_sw_msi_drop_gone(struct iommufd_group *igroup)
 	struct iommufd_sw_msi_slot *slot;
 	struct iommufd_device *idev;
 
-	/* A vector may be set up on a device that has been looked at already */
+	/* Note each vector that is set up after its device is looked at */
 	mutex_lock(&ictx->sw_msi_lock);
 	bitmap_zero(igroup->sw_msi_recent, IOMMUFD_SW_MSI_SLOTS);
 	mutex_unlock(&ictx->sw_msi_lock);
@@ -241,8 +243,8 @@ iommufd_sw_msi_find_slot(struct iommufd_ctx *ictx, phys_addr_t window,
 }
 
 /*
- * Map the doorbell of a new vector, and tell the vector its IOVA. The group mutex
- * is held, so that the attachment stays.
+ * Map the doorbell of a new vector, and write its IOVA into the vector. The
+ * caller holds the group mutex, so the attachment does not change.
  */
 static int iommufd_sw_msi_map(struct iommu_attach_handle *handle,
 			      struct msi_desc *desc, phys_addr_t msi_addr)
@@ -294,8 +296,8 @@ out_unlock:
 }
 
 /*
- * Map the doorbells of a group where it is going to. From here on a new doorbell
- * is mapped in the old and in the new domain, until the move ends.
+ * Map the doorbells of a group in the domain that it moves to. Until the move
+ * ends, a new doorbell is mapped in the old and in the new domain.
  */
 static int iommufd_sw_msi_get_next(struct iommufd_move *move)
 {
@@ -312,7 +314,7 @@ static int iommufd_sw_msi_get_next(struct iommufd_move *move)
 	return rc;
 }
 
-/* A replace maps first, so that a device can raise MSIs all the time */
+/* A replace maps before it attaches, so that MSIs work all the time */
 static int iommufd_sw_msi_prepare(struct iommufd_move *move)
 {
 	if (!move->to)
@@ -348,8 +350,9 @@ static void iommufd_sw_msi_commit(struct iommufd_move *move)
 }
 
 /*
- * The doorbells of a group. Some drivers cannot map in a domain before it has been
- * attached for the first time, so a first attachment maps when it has settled.
+ * The step of a move that maps the doorbells of a group. Some drivers cannot
+ * map in a domain before its first attachment, so a first attachment maps in
+ * settle.
  */
 const struct iommufd_move_step iommufd_move_sw_msi = {
 	.prepare = iommufd_sw_msi_prepare,
@@ -359,7 +362,7 @@ const struct iommufd_move_step iommufd_move_sw_msi = {
 };
 
 /**
- * iommufd_sw_msi_destroy - Forget the slots of a context
+ * iommufd_sw_msi_destroy - Free the slots of a context
  * @ictx: The context; nothing is attached any more
  *
  * Context: Process context.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Trace events of iommufd. Built in, like all that drivers call; the rest of
- * iommufd may be a module and uses them from there.
+ * Trace events of iommufd. This file is built in, because drivers reach trace
+ * events through what they call. The rest of iommufd may be a module, and uses
+ * the events from here.
  */
 #define CREATE_TRACE_POINTS
 #include <trace/events/iommufd.h>

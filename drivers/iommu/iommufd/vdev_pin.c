@@ -2,23 +2,23 @@
 /*
  * Pinning the vDEVICEs of a group that is attached to a nested domain
  *
- * The IOMMU core attaches a whole group at once. For a nested domain of a vIOMMU
- * the devices differ, however: each has its own virtual ID. If the domain walks
- * tables of the VM, every member of the attachment must have a vDEVICE on that
- * vIOMMU, and the vDEVICE must stay as long as the device is a member. Otherwise
- * the VM could be told of a fault by an ID that it gave to another device
- * meanwhile. A member therefore pins its vDEVICE.
+ * The IOMMU core attaches a whole group at once. For a nested domain of a
+ * vIOMMU the devices differ, however: each has its own virtual ID. If the
+ * domain walks tables of the VM, every member of the attachment must have a
+ * vDEVICE on that vIOMMU, and the vDEVICE must stay as long as the device is a
+ * member. Otherwise a fault could reach the VM with an ID that the VM has given
+ * to another device meanwhile. A member therefore pins its vDEVICE.
  *
  * When a group is attached or its HWPT is replaced, every device that is bound
- * becomes a member, except those that user space has detached. A detached device
- * becomes a member again when it is attached. A device that was bound after the
- * group was attached becomes a member when it is attached, or at a replace.
- * Devices that are no members need no vDEVICE: the driver finds no virtual ID for
- * a device that is unbound or detached, and gives it the plain stage 2 of the
- * nest parent.
+ * becomes a member, except those that user space has detached. A detached
+ * device becomes a member again when it is attached. A device that was bound
+ * after the group was attached becomes a member when it is attached, or at a
+ * replace. A device that is no member needs no vDEVICE: if a device is unbound
+ * or detached, the driver finds no virtual ID for it, and gives it the plain
+ * stage 2 of the nest parent.
  *
- * igroup->lock protects all of it. The driver's operations for one device are
- * called under the group mutex as well, as its attach_dev is.
+ * igroup->lock protects all of this. The driver's member_join and member_leave
+ * are called under the group mutex as well, like its attach_dev.
  */
 #include <linux/iommu.h>
 #include <linux/iommufd_viommu.h>
@@ -60,7 +60,7 @@ static int iommufd_device_get_vdev(struct iommufd_device *idev,
 		return 0;
 	if (!vdev || vdev->viommu != viommu)
 		return -ENOENT;
-	/* No users: it is being destroyed */
+	/* A vDEVICE without users is being destroyed */
 	if (!refcount_inc_not_zero(&vdev->obj.users))
 		return -ENOENT;
 	return 0;
@@ -73,7 +73,10 @@ static void iommufd_device_put_vdev(struct iommufd_device *idev,
 		refcount_dec(&idev->vdev->obj.users);
 }
 
-/* Drop the pin of the old attachment. The caller has taken that of the new one. */
+/*
+ * Note whether @idev pins its vDEVICE. Drop the pin of the old attachment, if
+ * there is one. The caller has already taken the pin of the new one.
+ */
 static void iommufd_device_set_pinned(struct iommufd_device *idev, bool pinned)
 {
 	struct iommufd_vdevice *vdev = idev->vdev;
@@ -85,7 +88,7 @@ static void iommufd_device_set_pinned(struct iommufd_device *idev, bool pinned)
 	vdev->pinned = pinned;
 }
 
-/* Let the driver take @idev, which is no member, out of the domain of @hwpt */
+/* Make the driver remove @idev, which is no member, from the domain of @hwpt */
 static void iommufd_vdev_pin_member_leave(struct iommufd_device *idev,
 					  struct iommufd_hw_pagetable *hwpt)
 {
@@ -119,7 +122,7 @@ static int iommufd_vdev_pin_prepare(struct iommufd_move *move)
 	struct iommufd_device *idev;
 	int rc;
 
-	/* The device that is attached counts, even if it was detached before */
+	/* The device that user space attaches becomes a member */
 	move->was_detached = move->idev->detached;
 	if (move->to)
 		iommufd_device_set_detached(move->idev, false);
@@ -155,8 +158,9 @@ static void iommufd_vdev_pin_abort(struct iommufd_move *move)
 			continue;
 		/*
 		 * To undo an attach, the IOMMU core attached the old domain
-		 * again. The driver found the virtual ID of a device that was
-		 * no member of the old attachment.
+		 * again. The driver then found the virtual ID also of a device
+		 * that was no member of the old attachment. Remove that device
+		 * again.
 		 */
 		if (!idev->member)
 			iommufd_vdev_pin_member_leave(idev, move->from);
@@ -196,7 +200,7 @@ static int iommufd_vdev_pin_join(struct iommufd_device *idev)
 			return rc;
 	}
 
-	/* From here on the driver finds its virtual ID */
+	/* From here on the driver finds the virtual ID of the device */
 	iommufd_device_set_detached(idev, false);
 	if (viommu) {
 		rc = iommufd_vdev_pin_member_join(idev, hwpt);
@@ -218,12 +222,12 @@ static void iommufd_vdev_pin_leave(struct iommufd_device *idev)
 		return;
 
 	idev->member = false;
-	/* The vDEVICE may go only after the hardware has let go of it */
+	/* Unpin the vDEVICE only after the hardware has stopped using it */
 	iommufd_vdev_pin_member_leave(idev, idev->igroup->hwpt);
 	iommufd_device_set_pinned(idev, false);
 }
 
-/* What a group needs from its vDEVICEs while it is attached */
+/* The step of a move that pins the vDEVICEs of a group */
 const struct iommufd_move_step iommufd_move_vdevs = {
 	.prepare = iommufd_vdev_pin_prepare,
 	.commit = iommufd_vdev_pin_commit,

@@ -2,14 +2,14 @@
 /*
  * vDEVICE: a device as the VM behind a vIOMMU knows it
  *
- * A vDEVICE ties a bound device to its ID on the vIOMMU. The tie is made and cut
- * under the lock of the iommufd group, by whichever comes first: the destruction
- * of the vDEVICE or that of the bound device. The vDEVICE holds no reference on
- * the device, so that the device can always go, but one on the group, so that
- * the lock outlives both.
+ * A vDEVICE connects a bound device with its ID on the vIOMMU. The connection
+ * is made and cut under the lock of the iommufd group. The destruction of the
+ * vDEVICE cuts it, or the unbind of the device if that comes first. The vDEVICE
+ * holds no reference on the device, so that the device can be unbound at any
+ * time. It holds a reference on the group, so that the lock outlives both.
  *
- * Lock order: iommufd_group::lock, then the lock of iommufd_viommu::vdevs, which
- * is a leaf.
+ * Lock order: iommufd_group::lock, then the lock of iommufd_viommu::vdevs,
+ * which is a leaf.
  */
 #include <linux/iommu.h>
 #include <linux/iommufd_viommu.h>
@@ -20,7 +20,10 @@
 
 #include "iommufd_private.h"
 
-/* A device that user space detached is not found by iommufd_viommu_find_virt_id() */
+/*
+ * Note whether user space has detached @idev. iommufd_viommu_find_virt_id()
+ * does not find a detached device.
+ */
 void iommufd_device_set_detached(struct iommufd_device *idev, bool detached)
 {
 	lockdep_assert_held(&idev->igroup->lock);
@@ -30,7 +33,7 @@ void iommufd_device_set_detached(struct iommufd_device *idev, bool detached)
 		idev->vdev->detached = detached;
 }
 
-/* Cut the tie: nobody finds the device by this vDEVICE from here on */
+/* Cut the connection. No lookup finds the device by @vdev afterwards. */
 static void iommufd_vdevice_disconnect(struct iommufd_vdevice *vdev)
 {
 	const struct iommufd_viommu_ops *ops = vdev->viommu->ops;
@@ -60,17 +63,18 @@ void iommufd_vdevice_destroy(struct iommufd_object *obj)
 }
 
 /**
- * iommufd_device_disconnect_vdev - Part a device that goes from its vDEVICE
- * @idev: The device
+ * iommufd_device_disconnect_vdev - Disconnect a device from its vDEVICE
+ * @idev: The device, which is being unbound
  *
- * The device cannot get another vDEVICE. A system call that still holds @idev
- * fails with ENOENT.
+ * Afterwards the device cannot get another vDEVICE: IOMMU_VDEVICE_ALLOC in a
+ * thread that still holds @idev fails with ENOENT.
  *
- * Context: Process context, the lock of the group is held. @idev cannot be
- * attached any more.
+ * Context: Process context. The caller holds the lock of the group. @idev
+ * cannot be attached any more.
  *
- * Return: the vDEVICE, to be given to iommufd_vdevice_evict() without the lock,
- * or NULL if there is none or another thread is destroying it already.
+ * Return: the vDEVICE, which the caller passes to iommufd_vdevice_evict() after
+ * it has dropped the lock; or NULL if there is none, or another thread is
+ * destroying it already.
  */
 struct iommufd_vdevice *
 iommufd_device_disconnect_vdev(struct iommufd_device *idev)
@@ -84,8 +88,8 @@ iommufd_device_disconnect_vdev(struct iommufd_device *idev)
 		return NULL;
 
 	/*
-	 * A thread that is destroying it needs the lock to finish, so it is
-	 * still there, and will find nothing left to do.
+	 * iommufd_vdevice_destroy() takes this lock before it frees @vdev, so
+	 * @vdev is valid here. It will find idev NULL and skip the disconnect.
 	 */
 	iommufd_vdevice_disconnect(vdev);
 	return refcount_inc_not_zero(&vdev->obj.users) ? vdev : NULL;
@@ -96,10 +100,12 @@ iommufd_device_disconnect_vdev(struct iommufd_device *idev)
  * @ictx: iommufd context
  * @vdev: From iommufd_device_disconnect_vdev(), or NULL
  *
- * A VMM may not have noticed yet and go on using the ID. It gets ENOENT for it,
- * and never another object: the ID is not handed out again.
+ * The VMM may not know yet that the device is gone, and may use the ID of the
+ * vDEVICE again. Such a call fails with ENOENT. iommufd gives the ID to no
+ * other object, so the call never reaches a wrong one.
  *
- * Context: Process context, may sleep; no lock of the group is held.
+ * Context: Process context, may sleep. The caller does not hold the lock of the
+ * group.
  */
 void iommufd_vdevice_evict(struct iommufd_ctx *ictx,
 			   struct iommufd_vdevice *vdev)
@@ -108,13 +114,16 @@ void iommufd_vdevice_evict(struct iommufd_ctx *ictx,
 
 	if (!vdev)
 		return;
-	/* Only a pin holds a vDEVICE for long, and a leaving device drops it */
+	/* Only a pin holds a vDEVICE for long, and an unbind drops the pin */
 	rc = iommufd_object_remove(ictx, &vdev->obj, vdev->obj.id,
 				   REMOVE_WAIT_SHORTTERM | REMOVE_RETIRE_ID);
 	WARN_ON(rc);
 }
 
-/* Make the tie and publish the object. Nothing is left to undo if it fails. */
+/*
+ * Connect the device and publish the object. If this fails, nothing is left to
+ * undo.
+ */
 static int iommufd_vdevice_connect(struct iommufd_vdevice *vdev,
 				   struct iommufd_viommu *viommu,
 				   struct iommufd_device *idev, u64 virt_id)
@@ -148,7 +157,7 @@ static int iommufd_vdevice_connect(struct iommufd_vdevice *vdev,
 		goto out_unlock;
 	}
 
-	/* Take the ID first, so that the driver never sees one that is taken */
+	/* Reserve the ID first: the driver must not see an ID that is in use */
 	rc = xa_insert(&viommu->vdevs, virt_id, XA_ZERO_ENTRY,
 		       GFP_KERNEL_ACCOUNT);
 	if (rc) {
@@ -165,17 +174,17 @@ static int iommufd_vdevice_connect(struct iommufd_vdevice *vdev,
 		}
 	}
 
-	/* The entry exists, so this neither allocates nor fails */
+	/* The entry is reserved, so the store neither allocates nor fails */
 	xa_store(&viommu->vdevs, virt_id, vdev, GFP_KERNEL);
 	idev->vdev = vdev;
 	trace_iommufd_vdevice_alloc(vdev);
 
-	/* Both pair with iommufd_vdevice_destroy() */
+	/* These references pair with iommufd_vdevice_destroy() */
 	refcount_inc(&viommu->obj.users);
 	kref_get(&igroup->ref);
 	/*
-	 * As soon as the lock is gone, a device that is being unbound may evict
-	 * the vDEVICE, so nothing may touch it after that.
+	 * Once the lock is dropped, an unbind of the device may free @vdev.
+	 * Nothing may touch @vdev after that.
 	 */
 	iommufd_object_finalize(viommu->ictx, &vdev->obj);
 out_unlock:
@@ -209,9 +218,9 @@ int iommufd_vdevice_alloc_ioctl(struct iommufd_ucmd *ucmd)
 	}
 
 	/*
-	 * Answer before the device is looked up: a copy to user memory may block
-	 * for as long as user space likes, and nobody who unbinds the device may
-	 * be kept waiting for that. The ID gives ENOENT until all is done.
+	 * Answer before the device is looked up. User space can block the copy
+	 * for as long as it likes, and an unbind of the device must not wait
+	 * for that. Until the vDEVICE is published, its ID fails with ENOENT.
 	 */
 	cmd->out_vdevice_id = obj->id;
 	rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));

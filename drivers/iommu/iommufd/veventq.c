@@ -2,12 +2,13 @@
 /*
  * vEVENTQ: events of a vIOMMU for user space to read
  *
- * The queue's memory is allocated with it and charged to who asked for it, so a
- * report needs none. Two locks keep reports away from readers: the vIOMMU's
- * spinlock guards the ring's state and is never held while user memory is
- * touched; a mutex makes readers take turns, and reports don't know of it. A
- * reader that user space blocks in the middle of its copy, by userfaultfd say,
- * keeps its slots and other readers waiting, and nothing else.
+ * The memory of a queue is allocated with the queue and charged to the caller,
+ * so a report allocates nothing. Two locks separate reports from readers. The
+ * vIOMMU's spinlock protects the state of the ring, and is never held while
+ * user memory is touched. A mutex makes readers take turns, and a report does
+ * not take it. User space can block a reader in the middle of its copy, for
+ * example by userfaultfd. Such a reader keeps its slots, and other readers wait
+ * for it. Reports go on.
  */
 #include <linux/anon_inodes.h>
 #include <linux/fs.h>
@@ -20,7 +21,7 @@
 #include "iommufd_private.h"
 #include "veventq.h"
 
-/* Far above what a guest's event queue holds; bounds a queue to some 20 MiB */
+/* Far above what a guest's event queue holds. A queue has 20 MiB at most. */
 #define IOMMUFD_VEVENTQ_DEPTH_MAX	BIT(19)
 
 static int iommufd_veventq_lock_read(struct iommufd_veventq *veventq,
@@ -31,7 +32,7 @@ static int iommufd_veventq_lock_read(struct iommufd_veventq *veventq,
 	return mutex_lock_interruptible(&veventq->read_mutex) ? -ERESTARTSYS : 0;
 }
 
-/* Copy events that follow each other in memory. Returns bytes or an error. */
+/* Copy events that follow each other in memory. Return bytes or an error. */
 static ssize_t iommufd_veventq_read_records(struct iommufd_veventq *veventq,
 					    char __user *buf, size_t count,
 					    const void *records, u32 num)
@@ -46,7 +47,7 @@ static ssize_t iommufd_veventq_read_records(struct iommufd_veventq *veventq,
 
 	left = copy_to_user(buf, records, (size_t)num * size);
 	copied = num - DIV_ROUND_UP(left, size);
-	/* A copy that faults may give up long before the byte that did */
+	/* A copy that faults can stop long before the byte that faulted */
 	if (!copied && num > 1)
 		copied = !copy_to_user(buf, records, size);
 	if (!copied)
@@ -113,7 +114,10 @@ static ssize_t iommufd_veventq_fops_read(struct file *filep, char __user *buf,
 			rc = 0;
 		if (rc > 0)
 			done += rc;
-		/* A reader cannot be kept here by events that come in as fast */
+		/*
+		 * A steady stream of events must not keep a reader from a
+		 * signal.
+		 */
 	} while (rc > 0 && done != count && !signal_pending(current));
 
 	mutex_unlock(&veventq->read_mutex);
@@ -183,8 +187,9 @@ void iommufd_veventq_destroy(struct iommufd_object *obj)
 }
 
 /*
- * Make a queue that can be destroyed by iommufd_object_abort_and_destroy() until
- * it is finalized. It takes its type's place at once, but no event yet.
+ * Create a queue. Until it is finalized, iommufd_object_abort_and_destroy()
+ * undoes this. The queue occupies its type on the vIOMMU at once, but takes no
+ * event yet.
  */
 static struct iommufd_veventq *
 iommufd_veventq_create(struct iommufd_viommu *viommu,
@@ -230,7 +235,10 @@ iommufd_veventq_create(struct iommufd_viommu *viommu,
 	return veventq;
 }
 
-/* From here on nothing can fail that would take reported events along */
+/*
+ * Let the queue take events. Nothing may fail afterwards, as events would be
+ * lost.
+ */
 static void iommufd_veventq_start(struct iommufd_veventq *veventq)
 {
 	spin_lock(&veventq->viommu->veventq_lock);

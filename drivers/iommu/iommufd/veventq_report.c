@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/*
- * Reporting an event to a vEVENTQ. Built in, because drivers call it.
- */
+/* Report events to vEVENTQs. This file is built in, because drivers call it. */
 #include <linux/export.h>
 #include <linux/iommufd_veventq.h>
 #include <linux/poll.h>
@@ -15,8 +13,8 @@
  * @viommu: vIOMMU that the events come from
  * @type: enum iommu_veventq_type
  *
- * Context: Any. The caller holds @viommu->veventq_lock, under which the queue
- * stays.
+ * Context: Any. The caller holds @viommu->veventq_lock. The queue stays until
+ * the caller drops the lock.
  *
  * Return: the queue, or NULL if there is none.
  */
@@ -41,16 +39,17 @@ EXPORT_SYMBOL_NS_GPL(iommufd_viommu_find_veventq, IOMMUFD_INTERNAL);
  * @virt_id: Virtual ID of the device that the event is about, for tracing
  * @id: What kind of event it is, for tracing
  * @event: The event as user space is to see it
- * @len: Bytes of @event; what the driver's veventq_size told for @type
+ * @len: Size of @event in bytes, as the driver's veventq_size returned it for
+ *       @type
  *
- * Never sleeps, allocates or waits for a reader. A queue that is full loses the
- * event and tells its reader so.
+ * This never sleeps, allocates memory or waits for a reader. If the queue is
+ * full, the event is lost, and the reader is told of the loss.
  *
- * Context: Process context, e.g. an interrupt thread; takes
+ * Context: Process context, e.g. an interrupt thread. Takes
  * @viommu->veventq_lock.
  *
- * Return: 0 if the event is accounted for, -ENOENT if nobody wants events of
- * @type, -EINVAL if @len is not the size of one.
+ * Return: 0 if the event is queued or counted as lost, -ENOENT if @viommu has
+ * no queue for @type, -EINVAL if @len is not the size of such an event.
  */
 int iommufd_viommu_report_event(struct iommufd_viommu *viommu,
 				unsigned int type, u64 virt_id, u32 id,
@@ -86,15 +85,18 @@ EXPORT_SYMBOL_NS_GPL(iommufd_viommu_report_event, IOMMUFD);
 
 /**
  * iommufd_viommu_report_own_event - Give the VM an event that is of no device
- * @viommu: The vIOMMU that the event is about, which the caller keeps from going
- *          away
+ * @viommu: The vIOMMU that the event is about, which the caller keeps from
+ *          going away
  * @type: enum iommu_veventq_type
  * @event: The event as user space is to see it
- * @len: Bytes of @event; what the driver's veventq_size told for @type
+ * @len: Size of @event in bytes, as the driver's veventq_size returned it for
+ *       @type
+ *
+ * The trace shows all ones as the virtual ID.
  *
  * Context: See iommufd_viommu_report_event().
  *
- * Return: See iommufd_viommu_report_event(). In the trace the virtual ID is all ones.
+ * Return: See iommufd_viommu_report_event().
  */
 int iommufd_viommu_report_own_event(struct iommufd_viommu *viommu,
 				    unsigned int type, const void *event,

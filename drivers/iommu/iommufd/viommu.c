@@ -2,9 +2,10 @@
 /*
  * vIOMMU: a slice of a physical IOMMU that a VM owns
  *
- * The object is as large as the IOMMU driver wants it, so that the driver keeps
- * what it needs for the VM around the core's structure. It holds its nest parent
- * until it is destroyed, and everything that is made from it holds the vIOMMU.
+ * The IOMMU driver chooses the size of the object, so that it can keep its own
+ * data of the VM around the core's structure. A vIOMMU holds a reference on its
+ * nest parent until it is destroyed. Every object that is made from a vIOMMU
+ * holds a reference on the vIOMMU.
  */
 #include <linux/iommu.h>
 #include <linux/iommufd_viommu.h>
@@ -26,7 +27,7 @@ void iommufd_viommu_destroy(struct iommufd_object *obj)
 	refcount_dec(&viommu->hwpt->common.obj.users);
 }
 
-/* What is not on the list was not checked when the IOMMU was registered */
+/* Operations that are not on the list were not checked at registration */
 static bool iommufd_viommu_ops_listed(const struct iommu_ops *iommu_ops,
 				      const struct iommufd_viommu_ops *ops)
 {
@@ -38,8 +39,8 @@ static bool iommufd_viommu_ops_listed(const struct iommu_ops *iommu_ops,
 }
 
 /*
- * Make a vIOMMU on the physical IOMMU of @idev. It can be destroyed by
- * iommufd_object_abort_and_destroy() until it is finalized.
+ * Create a vIOMMU on the physical IOMMU of @idev. Until the vIOMMU is
+ * finalized, iommufd_object_abort_and_destroy() undoes this.
  */
 static struct iommufd_viommu *
 iommufd_viommu_create(struct iommufd_ucmd *ucmd, struct iommufd_device *idev,
@@ -102,7 +103,7 @@ err_put_hwpt:
 	return ERR_PTR(rc);
 }
 
-/* Copy the driver's answer, if it gave one, to user space */
+/* If the driver gave an answer, copy it to user space */
 static int iommufd_user_data_answer(const struct iommufd_user_data *user_data,
 				    u64 uptr)
 {
