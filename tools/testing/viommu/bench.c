@@ -425,6 +425,41 @@ static void measure_memory(const struct kind *kind, unsigned int size)
 	print_figure(name, median(unmaps) * 100, what);
 }
 
+/* The same IOAS with more guests on top. Each vIOMMU has a VMID of its own. */
+static void measure_vsmmus(void)
+{
+	static const unsigned int nums[] = { 2, 8 };
+	const struct kind *kind = &kinds[0];
+	unsigned int have = 1, n, f;
+	char name[32], what[80];
+
+	for (n = 0; n < ARRAY_SIZE(nums); n++) {
+		for (; have < nums[n]; have++)
+			viommu_alloc(&vm, edu.dev_id);
+		for (f = 0; f < ARRAY_SIZE(sizes); f++) {
+			__u64 unmaps[ROUNDS], start;
+			size_t len = sizes[f].bytes;
+			int round, file;
+			void *va = populate(kind, len, &file);
+
+			for (round = 0; round < ROUNDS; round++) {
+				vm_map(&vm, MAPPED_AT, va, len);
+				start = counted();
+				vm_unmap(&vm, MAPPED_AT, len);
+				unmaps[round] = counted() - start -
+						cost_of_counting;
+			}
+			unpopulate(kind, va, len, file);
+			snprintf(name, sizeof(name), "unmap-%u-vsmmus-%s",
+				 nums[n], sizes[f].name);
+			snprintf(what, sizeof(what),
+				 "unmap %s of %s under %u vIOMMUs",
+				 sizes[f].what, kind->what, nums[n]);
+			print_figure(name, median(unmaps) * 100, what);
+		}
+	}
+}
+
 int main(void)
 {
 	struct edu_slot slot = lone_edu();
@@ -464,6 +499,7 @@ int main(void)
 	for (k = 0; k < ARRAY_SIZE(kinds); k++)
 		for (f = 0; f < ARRAY_SIZE(sizes); f++)
 			measure_memory(&kinds[k], f);
+	measure_vsmmus();
 	edu_close(&edu);
 	vm_free(&vm);
 	return 0;

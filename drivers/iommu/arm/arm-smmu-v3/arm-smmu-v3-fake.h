@@ -17,10 +17,16 @@
  * struct arm_smmu_fake_cmd - A command that was issued
  * @cmd: In CPU byte order
  * @synced: A CMD_SYNC follows
+ * @issued: When it was issued, counted over all SMMUs
+ * @waited: When the CMD_SYNC that follows was
+ * @cmdq: The queue it went to
  */
 struct arm_smmu_fake_cmd {
 	u64 cmd[CMDQ_ENT_DWORDS];
 	bool synced;
+	unsigned int issued;
+	unsigned int waited;
+	struct arm_smmu_cmdq *cmdq;
 };
 
 /**
@@ -36,6 +42,7 @@ struct arm_smmu_fake_cmd {
  * @on_issue: Called before commands are kept, which it does not let happen if it
  *            returns an error
  * @priv: For @on_issue
+ * @when: Counts what is issued, the same for all SMMUs of a test
  */
 struct arm_smmu_fake {
 	struct arm_smmu_device smmu;
@@ -48,6 +55,7 @@ struct arm_smmu_fake {
 	unsigned int longest;
 	int (*on_issue)(struct arm_smmu_fake *fake, u64 *cmds, int n);
 	void *priv;
+	atomic_t *when;
 };
 
 /**
@@ -75,7 +83,8 @@ static int arm_smmu_fake_issue(struct arm_smmu_device *smmu,
 	struct kunit *test = kunit_get_current_test();
 	int i, ret;
 
-	KUNIT_EXPECT_PTR_EQ(test, cmdq, &smmu->cmdq);
+	if (!smmu->impl_ops)
+		KUNIT_EXPECT_PTR_EQ(test, cmdq, &smmu->cmdq);
 	if (fake->on_issue) {
 		ret = fake->on_issue(fake, cmds, n);
 		if (ret)
@@ -93,7 +102,16 @@ static int arm_smmu_fake_issue(struct arm_smmu_device *smmu,
 
 		c->cmd[0] = cmds[i * 2];
 		c->cmd[1] = cmds[i * 2 + 1];
-		c->synced = sync && i == n - 1;
+		c->issued = atomic_inc_return(fake->when);
+		c->synced = false;
+		c->cmdq = cmdq;
+	}
+	/* Of the last command, also if it is older */
+	if (sync && fake->num) {
+		KUNIT_EXPECT_PTR_EQ(test, cmdq, fake->log[fake->num - 1].cmdq);
+		fake->log[fake->num - 1].synced = true;
+		fake->log[fake->num - 1].waited =
+			atomic_inc_return(fake->when);
 	}
 	return 0;
 }
@@ -116,6 +134,8 @@ static inline struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test,
 	fake->log = kunit_kcalloc(test, max, sizeof(*fake->log), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, fake->log);
 	fake->max = max;
+	fake->when = kunit_kzalloc(test, sizeof(*fake->when), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, fake->when);
 
 	fake->smmu.dev = &fake->dev;
 	fake->smmu.base = (void __iomem __force *)fake->regs;

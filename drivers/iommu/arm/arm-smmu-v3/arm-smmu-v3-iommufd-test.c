@@ -35,6 +35,7 @@ struct setup {
 	struct arm_smmu_fake_dev *dev;
 	struct arm_smmu_fake_dev *no_ats;
 	struct arm_smmu_domain parent;
+	struct io_pgtable pgtable;
 	struct arm_smmu_nest_parent nest;
 	const struct iommufd_viommu_ops *ops;
 	struct iommufd_viommu *viommu;
@@ -102,10 +103,12 @@ static int iommufd_test_init(struct kunit *test)
 	s->dev->master.ats_enabled = true;
 	s->no_ats = arm_smmu_fake_add_dev(test, s->fake, SID_NO_ATS);
 
-	init_rwsem(&s->nest.lock);
+	mutex_init(&s->nest.lock);
 	INIT_LIST_HEAD(&s->nest.users);
 	s->parent.smmu = &s->fake->smmu;
 	s->parent.nest = &s->nest;
+	s->parent.pgtbl_ops = &s->pgtable.ops;
+	s->pgtable.cfg.quirks = IO_PGTABLE_QUIRK_ARM_S2FWB;
 
 	s->ops = arm_smmu_viommu_ops(&s->dev->dev,
 				     IOMMU_VIOMMU_TYPE_ARM_SMMUV3);
@@ -783,6 +786,7 @@ static void iommufd_test_vmids(struct kunit *test)
 			ida_free(&s->fake->smmu.vmid_map, i);
 }
 
+/* A nest parent of another SMMU will do, if this one can walk its tables */
 static void iommufd_test_other_smmu(struct kunit *test)
 {
 	struct iommufd_viommu *viommu = make_viommu(test);
@@ -792,10 +796,18 @@ static void iommufd_test_other_smmu(struct kunit *test)
 	other = kunit_kzalloc(test, sizeof(*other), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, other);
 	s->parent.smmu = other;
+	s->pgtable.cfg.oas = s->fake->smmu.oas + 1;
 	KUNIT_EXPECT_EQ(test, -EINVAL,
 			s->ops->init(viommu, &s->dev->dev, &s->parent.domain,
 				     NULL));
 	KUNIT_EXPECT_EQ(test, list_count_nodes(&s->nest.users), 1);
+
+	s->pgtable.cfg.oas = s->fake->smmu.oas;
+	KUNIT_ASSERT_EQ(test, 0,
+			s->ops->init(viommu, &s->dev->dev, &s->parent.domain,
+				     NULL));
+	KUNIT_EXPECT_EQ(test, list_count_nodes(&s->nest.users), 2);
+	s->ops->destroy(viommu);
 	s->parent.smmu = &s->fake->smmu;
 }
 
@@ -905,17 +917,12 @@ static void iommufd_test_nested_alloc(struct kunit *test)
 static struct arm_smmu_ste *make_stream_table(struct kunit *test)
 {
 	struct setup *s = test->priv;
-	struct io_pgtable *pgtable;
 	struct arm_smmu_ste *ste;
 
-	pgtable = kunit_kzalloc(test, sizeof(*pgtable), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, pgtable);
 	ste = kunit_kcalloc(test, SID + 1, sizeof(*ste), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, ste);
 	s->fake->smmu.strtab_cfg.linear.table = ste;
 	s->fake->smmu.options = ARM_SMMU_OPT_SKIP_PREFETCH;
-	s->parent.pgtbl_ops = &pgtable->ops;
-	s->parent.s2_cfg.vmid = 0xff;
 	INIT_LIST_HEAD(&s->parent.devices);
 	spin_lock_init(&s->parent.devices_lock);
 	s->dev->master.ats_enabled = false;

@@ -82,7 +82,7 @@ int arm_vsmmu_init(struct iommufd_viommu *viommu, struct device *dev,
 
 	vsmmu->smmu = smmu;
 	vsmmu->parent = to_smmu_domain(parent);
-	if (vsmmu->parent->smmu != smmu)
+	if (!arm_smmu_master_nestable_on(master, vsmmu->parent))
 		return -EINVAL;
 
 	init_rwsem(&vsmmu->ats_lock);

@@ -446,6 +446,43 @@ static void nested_test_nestable(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, arm_smmu_master_nestable(&s->master));
 }
 
+/* Tables that do not force write-back leave it to the root complex */
+static void nested_test_nestable_on(struct kunit *test)
+{
+	static const struct {
+		bool smmu_fwb, tables_fwb, canwbs, nestable;
+	} cases[] = {
+		{ false, false, false, false },
+		{ false, false, true, true },
+		{ true, false, false, false },
+		{ true, false, true, true },
+		{ true, true, false, true },
+		{ true, true, true, true },
+		/* Without S2FWB their attributes mean something else */
+		{ false, true, true, false },
+	};
+	struct setup *s = test->priv;
+	struct iommu_fwspec fwspec = {};
+	struct dev_iommu iommu = { .fwspec = &fwspec };
+	unsigned int i;
+
+	s->dev.iommu = &iommu;
+	s->master.dev = &s->dev;
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		s->smmu.features = ARM_SMMU_FEAT_NESTING;
+		if (cases[i].smmu_fwb)
+			s->smmu.features |= ARM_SMMU_FEAT_S2FWB;
+		s->pgtable.cfg.quirks =
+			cases[i].tables_fwb ? IO_PGTABLE_QUIRK_ARM_S2FWB : 0;
+		fwspec.flags = cases[i].canwbs ? IOMMU_FWSPEC_PCI_RC_CANWBS : 0;
+		KUNIT_EXPECT_EQ_MSG(test, cases[i].nestable,
+				    arm_smmu_master_nestable_on(&s->master,
+								&s->parent),
+				    "case %u", i);
+	}
+	s->dev.iommu = NULL;
+}
+
 static void nested_test_dt_quirks(struct kunit *test)
 {
 	/* A list of strings */
@@ -826,6 +863,7 @@ static struct kunit_case nested_test_cases[] = {
 	KUNIT_CASE_PARAM(nested_test_ste_stall, stall_case_gen_params),
 	KUNIT_CASE(nested_test_wants_ats),
 	KUNIT_CASE(nested_test_nestable),
+	KUNIT_CASE(nested_test_nestable_on),
 	KUNIT_CASE(nested_test_dt_quirks),
 	KUNIT_CASE(nested_test_write_guest_configs),
 	KUNIT_CASE(nested_test_write_config_eats),

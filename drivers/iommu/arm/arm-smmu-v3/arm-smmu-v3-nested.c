@@ -10,6 +10,7 @@
  * arm_smmu_asid_lock as every attach of this driver does.
  */
 #include <kunit/visibility.h>
+#include <linux/io-pgtable.h>
 #include <linux/of.h>
 #include <linux/slab.h>
 
@@ -132,10 +133,8 @@ void arm_smmu_make_nested_ste(struct arm_smmu_ste *target,
 	 * Under the guest's VMID even if there is no stage 1: the guest turns
 	 * stage 1 on and off, and only so the STE changes in one word.
 	 */
-	arm_smmu_make_s2_domain_ste(target, master, nested->vsmmu->parent,
-				    ats_enabled);
-	le64p_replace_bits(&target->data[2], nested->vsmmu->s2.vmid,
-			   STRTAB_STE_2_S2VMID);
+	arm_smmu_make_s2_vmid_ste(target, master, nested->vsmmu->parent,
+				  nested->vsmmu->s2.vmid, ats_enabled);
 
 	/*
 	 * Nobody answers a stalled fault of a nested domain, so neither stage
@@ -216,6 +215,32 @@ bool arm_smmu_master_nestable(struct arm_smmu_master *master)
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_master_nestable);
 
 /**
+ * arm_smmu_master_nestable_on - Tell whether a guest may own stage 1 on a nest parent
+ * @master: The device
+ * @parent: The nest parent
+ *
+ * The nest parent may have been made for an SMMU without S2FWB. Its tables then do
+ * not force write-back, even if this SMMU could.
+ *
+ * Context: Any.
+ *
+ * Return: true if @master is nestable, its SMMU can walk the tables of @parent, and
+ * either S2FWB in these tables or CANWBS keeps the device's DMA coherent.
+ */
+bool arm_smmu_master_nestable_on(struct arm_smmu_master *master,
+				 struct arm_smmu_domain *parent)
+{
+	const struct io_pgtable_cfg *cfg =
+		&io_pgtable_ops_to_pgtable(parent->pgtbl_ops)->cfg;
+
+	return arm_smmu_master_nestable(master) &&
+	       arm_smmu_nest_parent_fits(parent, master->smmu) &&
+	       (cfg->quirks & IO_PGTABLE_QUIRK_ARM_S2FWB ||
+		arm_smmu_master_canwbs(master));
+}
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_master_nestable_on);
+
+/**
  * arm_smmu_nested_translates - Does a nested domain use a guest's tables?
  * @domain: The nested domain
  *
@@ -256,7 +281,7 @@ int arm_smmu_attach_dev_nested(struct iommu_domain *domain, struct device *dev)
 	int ret;
 
 	if (nested->vsmmu->smmu != master->smmu ||
-	    !arm_smmu_master_nestable(master))
+	    !arm_smmu_master_nestable_on(master, nested->vsmmu->parent))
 		return -EINVAL;
 	if (arm_smmu_ssids_in_use(&master->cd_table))
 		return -EBUSY;
@@ -284,6 +309,7 @@ int arm_smmu_attach_dev_nested(struct iommu_domain *domain, struct device *dev)
 	arm_smmu_install_ste_for_dev(master, &ste);
 	arm_smmu_attach_commit(&state);
 	mutex_unlock(&arm_smmu_asid_lock);
+	arm_smmu_s2_plain_put(state.s2_plain);
 
 	/* The STE no longer points to the host's CDs */
 	arm_smmu_clear_cd(master, IOMMU_NO_PASID);

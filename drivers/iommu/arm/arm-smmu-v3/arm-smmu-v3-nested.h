@@ -63,6 +63,8 @@ extern const struct iommufd_viommu_ops tegra241_vsmmu_ops;
 void arm_smmu_nested_dt_quirks(struct arm_smmu_device *smmu,
 			       const struct device_node *np);
 bool arm_smmu_master_nestable(struct arm_smmu_master *master);
+bool arm_smmu_master_nestable_on(struct arm_smmu_master *master,
+				 struct arm_smmu_domain *parent);
 struct iommu_domain *
 arm_vsmmu_alloc_domain_nested(struct iommufd_viommu *viommu, u32 flags,
 			      const struct iommu_user_data *user_data);

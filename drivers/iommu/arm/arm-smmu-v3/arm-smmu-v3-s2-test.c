@@ -77,8 +77,8 @@ static void free_all(struct kunit *test)
 {
 	struct setup *s = test->priv;
 
-	KUNIT_EXPECT_EQ(test, list_count_nodes(&s->parent->nest->users),
-			s->parent->s2_cfg.vmid ? 1 : 0);
+	KUNIT_EXPECT_TRUE(test, list_empty(&s->parent->nest->users));
+	KUNIT_EXPECT_EQ(test, s->parent->nest->num_users, 0);
 	free_domain(s->parent);
 	KUNIT_EXPECT_TRUE(test, ida_is_empty(&s->fake->smmu.vmid_map));
 }
@@ -112,16 +112,42 @@ static int attach_plain(struct kunit *test, struct arm_smmu_fake_dev *dev)
 	return domain->ops->attach_dev(domain, &dev->dev);
 }
 
-/* The tests have no way to detach: let the domain believe that they did */
-static void forget_masters(struct kunit *test)
+/*
+ * The devices have no group that could tell from where they are attached, so that no
+ * attach takes them off. Do it here.
+ */
+static void detach_from(struct arm_smmu_domain *domain)
 {
 	struct arm_smmu_master_domain *md, *next;
-	struct setup *s = test->priv;
 
-	list_for_each_entry_safe(md, next, &s->parent->devices, devices_elm) {
+	list_for_each_entry_safe(md, next, &domain->devices, devices_elm) {
+		struct arm_smmu_s2_plain *plain = md->master->s2_plain;
+
+		if (plain && plain->nest == domain->nest) {
+			md->master->s2_plain = NULL;
+			arm_smmu_s2_plain_put(plain);
+		}
 		list_del(&md->devices_elm);
 		kfree(md);
 	}
+}
+
+static void detach_all(struct kunit *test)
+{
+	struct setup *s = test->priv;
+
+	detach_from(s->parent);
+}
+
+/* The VMID of devices behind @fake that use stage 2 alone, 0 if there is none */
+static u16 plain_vmid(struct arm_smmu_domain *domain, struct arm_smmu_fake *fake)
+{
+	struct arm_smmu_s2_vmid *pos;
+
+	list_for_each_entry(pos, &domain->nest->users, node)
+		if (!pos->stage1 && pos->smmu == &fake->smmu)
+			return pos->vmid;
+	return 0;
 }
 
 static bool on_list(struct arm_smmu_domain *parent,
@@ -253,7 +279,7 @@ static void s2_test_remove_order(struct kunit *test)
 	task = kthread_create(remove_thread, r, "s2_test_remove");
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
 	get_task_struct(task);
-	down_read(&s->parent->nest->lock);
+	mutex_lock(&s->parent->nest->lock);
 	wake_up_process(task);
 	KUNIT_EXPECT_NE(test, 0, wait_for_completion_timeout(&r->issued, 10 * HZ));
 	for (i = 0; i < 1000; i++) {
@@ -265,7 +291,7 @@ static void s2_test_remove_order(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, arm_smmu_fake_vmid_free(s->fake,
 							 r->user.vmid));
 	KUNIT_EXPECT_TRUE(test, on_list(s->parent, &r->user));
-	up_read(&s->parent->nest->lock);
+	mutex_unlock(&s->parent->nest->lock);
 	wait_for_completion(&r->done);
 	put_task_struct(task);
 	s->fake->on_issue = NULL;
@@ -410,18 +436,18 @@ static void s2_test_stale_many(struct kunit *test)
 	free_all(test);
 }
 
-/* A nest parent's own VMID is no exception */
+/* The VMID of devices that use stage 2 alone is no exception */
 static void s2_test_free_timeout(struct kunit *test)
 {
 	struct setup *s = test->priv;
 	u16 vmid;
 
 	KUNIT_ASSERT_EQ(test, 0, attach_plain(test, s->dev));
-	vmid = s->parent->s2_cfg.vmid;
-	forget_masters(test);
+	vmid = plain_vmid(s->parent, s->fake);
 	set_timeout(s, true);
-	free_domain(s->parent);
+	detach_all(test);
 	set_timeout(s, false);
+	free_domain(s->parent);
 	KUNIT_EXPECT_FALSE(test, arm_smmu_fake_vmid_free(s->fake, vmid));
 	KUNIT_EXPECT_EQ(test, s->dev->master.num_vmids, 1);
 
@@ -478,7 +504,7 @@ static void s2_test_share(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, other->master.num_vmids, 1);
 	KUNIT_EXPECT_EQ(test, 0, attach_plain(test, s->dev));
 	KUNIT_EXPECT_EQ(test, s->dev->master.num_vmids, num);
-	forget_masters(test);
+	detach_all(test);
 
 	arm_smmu_s2_vmid_remove(s->parent, &users[3]);
 	KUNIT_EXPECT_EQ(test, 0,
@@ -507,7 +533,7 @@ static u16 ste_vmid(struct setup *s, u32 sid)
 	return le64_to_cpu(s->strtab[sid].data[2]) & 0xffff;
 }
 
-/* It is there from the first attach to the nest parent until that is freed */
+/* It is there from the first attach to the nest parent to the last detach */
 static void s2_test_own_vmid(struct kunit *test)
 {
 	struct setup *s = test->priv;
@@ -516,15 +542,14 @@ static void s2_test_own_vmid(struct kunit *test)
 	struct arm_smmu_domain *second;
 	u16 vmid;
 
-	KUNIT_EXPECT_EQ(test, s->parent->s2_cfg.vmid, 0);
+	KUNIT_EXPECT_EQ(test, plain_vmid(s->parent, s->fake), 0);
 	KUNIT_EXPECT_TRUE(test, ida_is_empty(&s->fake->smmu.vmid_map));
 
 	KUNIT_ASSERT_EQ(test, 0, attach_plain(test, s->dev));
-	vmid = s->parent->s2_cfg.vmid;
+	vmid = plain_vmid(s->parent, s->fake);
 	KUNIT_EXPECT_NE(test, vmid, 0);
 	KUNIT_EXPECT_EQ(test, ste_vmid(s, SID), vmid);
 	KUNIT_EXPECT_FALSE(test, arm_smmu_fake_vmid_free(s->fake, vmid));
-	KUNIT_EXPECT_TRUE(test, on_list(s->parent, &s->parent->nest->plain));
 
 	/* All devices share it, a guest does not */
 	other = arm_smmu_fake_add_dev(test, s->fake, OTHER_SID);
@@ -535,25 +560,31 @@ static void s2_test_own_vmid(struct kunit *test)
 	KUNIT_EXPECT_NE(test, user.vmid, vmid);
 	arm_smmu_s2_vmid_remove(s->parent, &user);
 
-	/* Nor does another nest parent */
+	/* Nor does another nest parent, which one of them moves to and leaves */
 	second = make_domain(test, IOMMU_HWPT_ALLOC_NEST_PARENT);
 	KUNIT_ASSERT_EQ(test, 0,
 			second->domain.ops->attach_dev(&second->domain,
 						       &other->dev));
 	KUNIT_EXPECT_NE(test, ste_vmid(s, OTHER_SID), vmid);
-	KUNIT_EXPECT_EQ(test, ste_vmid(s, OTHER_SID), second->s2_cfg.vmid);
-	list_splice_init(&second->devices, &s->parent->devices);
+	KUNIT_EXPECT_EQ(test, ste_vmid(s, OTHER_SID),
+			plain_vmid(second, s->fake));
+	KUNIT_EXPECT_EQ(test, plain_vmid(s->parent, s->fake), vmid);
+	detach_from(second);
+	KUNIT_EXPECT_EQ(test, plain_vmid(second, s->fake), 0);
 	free_domain(second);
 
+	/* The same domain again is no second device */
+	KUNIT_ASSERT_EQ(test, 0, attach_plain(test, s->dev));
+
 	/* The next owner of the VMID must not find anything */
-	forget_masters(test);
 	arm_smmu_fake_forget(s->fake);
-	free_domain(s->parent);
+	detach_all(test);
 	KUNIT_EXPECT_EQ(test, s->fake->num, 1);
 	KUNIT_EXPECT_EQ(test, s->fake->log[0].cmd[0],
 			OP_S12_VMALL | (u64)vmid << 32);
 	KUNIT_EXPECT_TRUE(test, s->fake->log[0].synced);
 	KUNIT_EXPECT_TRUE(test, ida_is_empty(&s->fake->smmu.vmid_map));
+	free_all(test);
 }
 
 struct ste_change {
@@ -597,9 +628,9 @@ static void s2_test_disruptive_change(struct kunit *test)
 	KUNIT_EXPECT_GT(test, change.aborts, 0);
 	KUNIT_EXPECT_EQ(test, change.invalid, 0);
 
-	list_splice_init(&second->devices, &s->parent->devices);
+	detach_from(second);
 	free_domain(second);
-	forget_masters(test);
+	detach_all(test);
 	free_all(test);
 }
 
@@ -618,19 +649,19 @@ static void s2_test_own_vmid_none_left(struct kunit *test)
 	arm_smmu_fake_forget(s->fake);
 	KUNIT_EXPECT_EQ(test, -ENOSPC, attach_plain(test, s->dev));
 	KUNIT_EXPECT_EQ(test, s->fake->num, 0);
-	KUNIT_EXPECT_EQ(test, s->parent->s2_cfg.vmid, 0);
+	KUNIT_EXPECT_EQ(test, plain_vmid(s->parent, s->fake), 0);
 	KUNIT_EXPECT_EQ(test, s->dev->master.num_vmids, 0);
 	KUNIT_EXPECT_TRUE(test, list_empty(&s->parent->devices));
 	KUNIT_EXPECT_EQ(test, le64_to_cpu(s->strtab[SID].data[0]), 0);
 
 	arm_smmu_s2_vmid_remove(s->parent, &users[7]);
 	KUNIT_EXPECT_EQ(test, 0, attach_plain(test, s->dev));
-	KUNIT_EXPECT_EQ(test, s->parent->s2_cfg.vmid, users[7].vmid);
+	KUNIT_EXPECT_EQ(test, plain_vmid(s->parent, s->fake), users[7].vmid);
 
 	for (i = 0; i < 255; i++)
 		if (i != 7)
 			arm_smmu_s2_vmid_remove(s->parent, &users[i]);
-	forget_masters(test);
+	detach_all(test);
 	free_domain(s->parent);
 	KUNIT_EXPECT_TRUE(test, ida_is_empty(&s->fake->smmu.vmid_map));
 }
@@ -693,6 +724,27 @@ static void expect_ipa(struct kunit *test, u16 vmid,
 	KUNIT_EXPECT_EQ_MSG(test, iova, end, "VMID %u", vmid);
 }
 
+/* All of each VMID and nothing else, by one CMD_SYNC */
+static void expect_whole(struct kunit *test, struct arm_smmu_s2_vmid *users,
+			 unsigned int num, u16 plain)
+{
+	struct setup *s = test->priv;
+	struct arm_smmu_fake *fake = s->fake;
+	unsigned int i;
+
+	KUNIT_ASSERT_EQ(test, fake->num, num + !!plain);
+	for (i = 0; i < fake->num; i++) {
+		KUNIT_EXPECT_EQ(test, cmd_op(&fake->log[i]), OP_S12_VMALL);
+		KUNIT_EXPECT_EQ(test, fake->log[i].synced, i == fake->num - 1);
+	}
+	for (i = 0; i < num; i++)
+		KUNIT_EXPECT_LT(test, find(fake, 0, OP_S12_VMALL, users[i].vmid),
+				fake->num);
+	if (plain)
+		KUNIT_EXPECT_LT(test, find(fake, 0, OP_S12_VMALL, plain),
+				fake->num);
+}
+
 static void expect_reaches_all(struct kunit *test,
 			       struct arm_smmu_s2_vmid *users, unsigned int num,
 			       const struct change *change)
@@ -701,7 +753,15 @@ static void expect_reaches_all(struct kunit *test,
 	struct arm_smmu_fake *fake = s->fake;
 	unsigned int first_nh = find(fake, 0, OP_NH_ALL, 0);
 	unsigned int first_atc = find(fake, 0, OP_ATC_INV, 0);
+	u16 plain = plain_vmid(s->parent, fake);
 	unsigned int i, nh, last_ipa = 0;
+
+	/* One command for each VMID is less */
+	if (!(fake->smmu.features & ARM_SMMU_FEAT_RANGE_INV) &&
+	    change->size / change->granule * (num + !!plain) > 512) {
+		expect_whole(test, users, num, plain);
+		return;
+	}
 
 	for (i = 0; i < fake->num; i++)
 		if (cmd_op(&fake->log[i]) == OP_S2_IPA)
@@ -711,8 +771,8 @@ static void expect_reaches_all(struct kunit *test,
 	else
 		KUNIT_EXPECT_EQ(test, first_nh, fake->num);
 
-	if (s->parent->s2_cfg.vmid)
-		expect_ipa(test, s->parent->s2_cfg.vmid, change, first_nh);
+	if (plain)
+		expect_ipa(test, plain, change, first_nh);
 	for (i = 0; i < num; i++) {
 		expect_ipa(test, users[i].vmid, change, first_nh);
 
@@ -780,7 +840,9 @@ static const struct range_case range_cases[] = {
 	{ "a page by RIL", true, 0x12345000, 1 },
 	{ "many pages", false, 0x40000000, 100 },
 	{ "many pages by RIL", true, 0x40003000, 301 },
-	{ "more than a batch", false, 0x7f00000, 200 },
+	{ "more than a batch", false, 0x7f00000, 120 },
+	{ "too many pages", false, 0x7f00000, 300 },
+	{ "too many for anybody", false, 0x7f00000, 513 },
 	{ "a full table by RIL", true, 0x200000, 512 },
 	{ "the table itself", false, 0x600000, 512, true },
 	{ "the table itself by RIL", true, 0x600000, 512, true },
@@ -825,7 +887,52 @@ static void s2_test_unmap(struct kunit *test)
 
 	arm_smmu_s2_vmid_remove(s->parent, &users[1]);
 	arm_smmu_s2_vmid_remove(s->parent, &users[0]);
-	forget_masters(test);
+	detach_all(test);
+	free_all(test);
+}
+
+static struct arm_smmu_cmdq queues[2];
+static unsigned int next_queue;
+
+/* The CPU changes before each command */
+static struct arm_smmu_cmdq *get_queue(struct arm_smmu_device *smmu,
+				       struct arm_smmu_cmdq_ent *ent)
+{
+	return &queues[next_queue++ % ARRAY_SIZE(queues)];
+}
+
+static const struct arm_smmu_impl_ops two_queues = {
+	.get_secondary_cmdq = get_queue,
+};
+
+/* A CMD_SYNC waits for the commands of its own queue, so a batch stays on one */
+static void s2_test_one_queue(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	struct arm_smmu_fake *fake = s->fake;
+	struct iommu_iotlb_gather gather;
+	struct arm_smmu_s2_vmid user;
+	unsigned int i;
+
+	KUNIT_ASSERT_EQ(test, 0, add_user(test, &user));
+	map_pages(test, SZ_2M, 300);
+	fake->smmu.impl_ops = &two_queues;
+	iommu_iotlb_gather_init(&gather);
+	KUNIT_ASSERT_EQ(test, 300 * SZ_4K,
+			s->parent->domain.ops->unmap_pages(&s->parent->domain,
+							   SZ_2M, SZ_4K, 300,
+							   &gather));
+	s->parent->domain.ops->iotlb_sync(&s->parent->domain, &gather);
+	fake->smmu.impl_ops = NULL;
+
+	KUNIT_ASSERT_EQ(test, fake->num, 301);
+	for (i = 1; i < fake->num; i++)
+		if (!fake->log[i - 1].synced)
+			KUNIT_EXPECT_PTR_EQ(test, fake->log[i].cmdq,
+					    fake->log[i - 1].cmdq);
+	KUNIT_EXPECT_TRUE(test, fake->log[299].synced);
+
+	arm_smmu_s2_vmid_remove(s->parent, &user);
 	free_all(test);
 }
 
@@ -843,7 +950,8 @@ static void s2_test_flush_all(struct kunit *test)
 	domain->ops->flush_iotlb_all(domain);
 
 	KUNIT_EXPECT_EQ(test, s->fake->num, 4);
-	at = find(s->fake, 0, OP_S12_VMALL, s->parent->s2_cfg.vmid);
+	KUNIT_EXPECT_EQ(test, s->fake->calls, 1);
+	at = find(s->fake, 0, OP_S12_VMALL, plain_vmid(s->parent, s->fake));
 	KUNIT_EXPECT_TRUE(test, completed_before(s->fake, at, s->fake->num));
 	for (i = 0; i < ARRAY_SIZE(users); i++) {
 		at = find(s->fake, 0, OP_S12_VMALL, users[i].vmid);
@@ -853,7 +961,7 @@ static void s2_test_flush_all(struct kunit *test)
 
 	for (i = 0; i < ARRAY_SIZE(users); i++)
 		arm_smmu_s2_vmid_remove(s->parent, &users[i]);
-	forget_masters(test);
+	detach_all(test);
 	free_all(test);
 }
 
@@ -918,6 +1026,349 @@ static void s2_test_atc(struct kunit *test)
 }
 
 /*
+ * Several SMMUs
+ */
+
+/* Another SMMU with a device behind it, which can be told where it got its STE */
+struct more {
+	struct arm_smmu_fake *fake;
+	struct arm_smmu_fake_dev *dev;
+	struct arm_smmu_ste *strtab;
+	struct arm_smmu_s2_vmid user;
+};
+
+static void add_smmu(struct kunit *test, struct more *m)
+{
+	struct setup *s = test->priv;
+
+	m->fake = arm_smmu_fake_create(test, 256);
+	m->fake->when = s->fake->when;
+	m->dev = arm_smmu_fake_add_dev(test, m->fake, SID);
+	m->strtab = kunit_kcalloc(test, SID + 1, sizeof(*m->strtab),
+				  GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, m->strtab);
+	m->fake->smmu.strtab_cfg.linear.table = m->strtab;
+	m->fake->smmu.options = ARM_SMMU_OPT_SKIP_PREFETCH;
+}
+
+static void unmap_page(struct kunit *test, struct more *more, unsigned int num)
+{
+	struct setup *s = test->priv;
+	struct iommu_domain *domain = &s->parent->domain;
+	struct iommu_iotlb_gather gather;
+	unsigned int i;
+
+	map_pages(test, SZ_2M, 1);
+	for (i = 0; i < num; i++)
+		arm_smmu_fake_forget(more[i].fake);
+	iommu_iotlb_gather_init(&gather);
+	KUNIT_ASSERT_EQ(test, SZ_4K,
+			domain->ops->unmap_pages(domain, SZ_2M, SZ_4K, 1,
+						 &gather));
+	domain->ops->iotlb_sync(domain, &gather);
+}
+
+/*
+ * More SMMUs than commands are in flight on at a time. Each gets the commands for its
+ * own VMIDs, which have the same numbers everywhere, and completes them: what goes by
+ * IPA before what goes for all of stage 1. The first two work in parallel.
+ */
+static void s2_test_many_smmus(struct kunit *test)
+{
+	unsigned int i, num = 20, waited = UINT_MAX, ahead = 0;
+	struct setup *s = test->priv;
+	struct more *more;
+
+	more = kunit_kcalloc(test, num, sizeof(*more), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, more);
+	for (i = 0; i < num; i++)
+		add_smmu(test, &more[i]);
+	/* First all of one kind, so that the VMIDs of an SMMU don't come together */
+	for (i = 0; i < num; i++)
+		KUNIT_ASSERT_EQ(test, 0, attach_plain(test, more[i].dev));
+	for (i = 0; i < num; i++)
+		KUNIT_ASSERT_EQ(test, 0,
+				arm_smmu_s2_vmid_add(s->parent,
+						     &more[i].dev->master,
+						     &more[i].user));
+	unmap_page(test, more, num);
+
+	KUNIT_EXPECT_EQ(test, s->fake->num, 0);
+	for (i = 0; i < num; i++) {
+		struct arm_smmu_fake *fake = more[i].fake;
+		u16 plain = plain_vmid(s->parent, fake);
+		unsigned int ipa = find(fake, 0, OP_S2_IPA, more[i].user.vmid);
+		unsigned int own = find(fake, 0, OP_S2_IPA, plain);
+		unsigned int nh = find(fake, 0, OP_NH_ALL, more[i].user.vmid);
+
+		KUNIT_EXPECT_EQ(test, plain, 1);
+		KUNIT_EXPECT_EQ(test, more[i].user.vmid, 2);
+		KUNIT_ASSERT_EQ(test, fake->num, 3);
+		KUNIT_EXPECT_LT(test, ipa, 2);
+		KUNIT_EXPECT_LT(test, own, 2);
+		KUNIT_EXPECT_EQ(test, nh, 2);
+		KUNIT_EXPECT_TRUE(test, fake->log[1].synced);
+		KUNIT_EXPECT_TRUE(test, fake->log[2].synced);
+		KUNIT_EXPECT_LT(test, fake->log[1].waited,
+				fake->log[2].issued);
+		waited = min(waited, fake->log[1].waited);
+	}
+	/* How many had their commands when the first of them was waited for */
+	for (i = 0; i < num; i++)
+		ahead += more[i].fake->log[1].issued < waited;
+	KUNIT_EXPECT_GE(test, ahead, 8);
+
+	for (i = 0; i < num; i++)
+		arm_smmu_s2_vmid_remove(s->parent, &more[i].user);
+	detach_all(test);
+	for (i = 0; i < num; i++)
+		KUNIT_EXPECT_TRUE(test,
+				  ida_is_empty(&more[i].fake->smmu.vmid_map));
+	free_all(test);
+}
+
+/* A device behind another SMMU uses the same tables under a VMID of that SMMU */
+static void s2_test_other_smmu(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	struct arm_smmu_s2_vmid users[3];
+	struct more more = {};
+	unsigned int i;
+
+	/* Take some VMIDs, so that the numbers differ */
+	for (i = 0; i < ARRAY_SIZE(users); i++)
+		KUNIT_ASSERT_EQ(test, 0, add_user(test, &users[i]));
+	add_smmu(test, &more);
+	KUNIT_ASSERT_EQ(test, 0, attach_plain(test, s->dev));
+	KUNIT_ASSERT_EQ(test, 0, attach_plain(test, more.dev));
+	KUNIT_EXPECT_EQ(test, ste_vmid(s, SID), 4);
+	KUNIT_EXPECT_EQ(test, le64_to_cpu(more.strtab[SID].data[2]) & 0xffff, 1);
+	KUNIT_EXPECT_EQ(test, more.strtab[SID].data[3], s->strtab[SID].data[3]);
+
+	/* The last device behind an SMMU takes the VMID of that one with it */
+	arm_smmu_fake_forget(s->fake);
+	arm_smmu_fake_forget(more.fake);
+	arm_smmu_s2_plain_put(more.dev->master.s2_plain);
+	more.dev->master.s2_plain = NULL;
+	KUNIT_EXPECT_EQ(test, more.fake->num, 1);
+	KUNIT_EXPECT_EQ(test, s->fake->num, 0);
+	KUNIT_EXPECT_TRUE(test, ida_is_empty(&more.fake->smmu.vmid_map));
+	KUNIT_EXPECT_EQ(test, plain_vmid(s->parent, more.fake), 0);
+	KUNIT_EXPECT_EQ(test, plain_vmid(s->parent, s->fake), 4);
+	unmap_page(test, &more, 1);
+	KUNIT_EXPECT_EQ(test, more.fake->num, 0);
+	KUNIT_EXPECT_EQ(test, s->fake->num, 4 + 3);
+
+	/* An SMMU that cannot walk the tables changes nothing */
+	more.fake->smmu.ias = 39;
+	KUNIT_EXPECT_EQ(test, -EINVAL, attach_plain(test, more.dev));
+	KUNIT_EXPECT_TRUE(test, ida_is_empty(&more.fake->smmu.vmid_map));
+
+	for (i = 0; i < ARRAY_SIZE(users); i++)
+		arm_smmu_s2_vmid_remove(s->parent, &users[i]);
+	detach_all(test);
+	free_all(test);
+}
+
+/* ATCs behind many SMMUs, in an order that does not keep an SMMU's together */
+static void s2_test_atc_smmus(struct kunit *test)
+{
+	unsigned int i, j, num = 20;
+	struct setup *s = test->priv;
+	struct more *more;
+
+	more = kunit_kcalloc(test, num, sizeof(*more), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, more);
+	for (i = 0; i < num; i++)
+		add_smmu(test, &more[i]);
+	for (j = 0; j < 2; j++) {
+		for (i = 0; i < num; i++) {
+			struct arm_smmu_fake_dev *dev = more[i].dev;
+
+			if (j)
+				dev = arm_smmu_fake_add_dev(test, more[i].fake,
+							    SID - 1);
+			KUNIT_ASSERT_EQ(test, 0, attach_plain(test, dev));
+			dev->master.ats_enabled = true;
+		}
+	}
+	atomic_set(&s->parent->nr_ats_masters, 2 * num);
+	unmap_page(test, more, num);
+
+	for (i = 0; i < num; i++) {
+		struct arm_smmu_fake *fake = more[i].fake;
+
+		/* The TLB first */
+		KUNIT_ASSERT_EQ(test, fake->num, 3);
+		KUNIT_EXPECT_EQ(test, cmd_op(&fake->log[0]), OP_S2_IPA);
+		KUNIT_EXPECT_TRUE(test, fake->log[0].synced);
+		KUNIT_EXPECT_EQ(test, cmd_op(&fake->log[1]), OP_ATC_INV);
+		KUNIT_EXPECT_EQ(test, cmd_op(&fake->log[2]), OP_ATC_INV);
+		KUNIT_EXPECT_EQ(test,
+				(fake->log[1].cmd[0] ^ fake->log[2].cmd[0]) >> 32,
+				SID ^ (SID - 1));
+		KUNIT_EXPECT_FALSE(test, fake->log[1].synced);
+		KUNIT_EXPECT_TRUE(test, fake->log[2].synced);
+	}
+	atomic_set(&s->parent->nr_ats_masters, 0);
+	detach_all(test);
+	free_all(test);
+}
+
+/* What an SMMU must have to walk the tables of the fake one */
+static void s2_test_fits(struct kunit *test)
+{
+	static const struct {
+		const char *name;
+		u32 without, with;
+		int ias, oas;
+		unsigned long more_pages, fewer_pages;
+		bool fits;
+	} cases[] = {
+		{ "the same", .fits = true },
+		{ "more input", .ias = 8, .fits = true },
+		{ "more output", .oas = 8, .fits = true },
+		{ "more of both", .ias = 8, .oas = 8, .fits = true },
+		{ "less input", .ias = -1 },
+		{ "less output", .oas = -4 },
+		{ "other pages too", .more_pages = SZ_64K | SZ_512M,
+		  .fits = true },
+		{ "other pages instead", .more_pages = SZ_16K | SZ_32M,
+		  .fewer_pages = SZ_4K | SZ_2M | SZ_1G },
+		{ "no largest pages", .fewer_pages = SZ_1G },
+		{ "not coherent", .without = ARM_SMMU_FEAT_COHERENCY },
+		{ "no S2FWB", .without = ARM_SMMU_FEAT_S2FWB },
+		{ "no stage 1", .without = ARM_SMMU_FEAT_TRANS_S1 },
+		{ "no stage 2", .without = ARM_SMMU_FEAT_TRANS_S2 },
+		{ "RIL, ATS, stalls",
+		  .with = ARM_SMMU_FEAT_RANGE_INV | ARM_SMMU_FEAT_ATS |
+			  ARM_SMMU_FEAT_STALLS, .fits = true },
+	};
+	struct setup *s = test->priv;
+	struct arm_smmu_domain *weak;
+	struct arm_smmu_device *smmu;
+	unsigned int i;
+
+	smmu = kunit_kzalloc(test, sizeof(*smmu), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, smmu);
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		smmu->features = s->fake->smmu.features;
+		smmu->features &= ~cases[i].without;
+		if (!(smmu->features & ARM_SMMU_FEAT_TRANS_S1) ||
+		    !(smmu->features & ARM_SMMU_FEAT_TRANS_S2))
+			smmu->features &= ~ARM_SMMU_FEAT_NESTING;
+		smmu->features |= cases[i].with;
+		smmu->ias = s->fake->smmu.ias + cases[i].ias;
+		smmu->oas = s->fake->smmu.oas + cases[i].oas;
+		smmu->pgsize_bitmap = s->fake->smmu.pgsize_bitmap;
+		smmu->pgsize_bitmap |= cases[i].more_pages;
+		smmu->pgsize_bitmap &= ~cases[i].fewer_pages;
+		KUNIT_EXPECT_EQ_MSG(test, cases[i].fits,
+				    arm_smmu_nest_parent_fits(s->parent, smmu),
+				    "%s", cases[i].name);
+	}
+
+	/* Tables that need neither serve an SMMU that has both */
+	smmu->features = s->fake->smmu.features;
+	smmu->pgsize_bitmap = s->fake->smmu.pgsize_bitmap;
+	smmu->ias = s->fake->smmu.ias;
+	smmu->oas = s->fake->smmu.oas;
+	s->fake->smmu.features &= ~ARM_SMMU_FEAT_S2FWB;
+	weak = make_domain(test, IOMMU_HWPT_ALLOC_NEST_PARENT);
+	io_pgtable_ops_to_pgtable(weak->pgtbl_ops)->cfg.coherent_walk = false;
+	KUNIT_EXPECT_TRUE(test, arm_smmu_nest_parent_fits(weak, smmu));
+	io_pgtable_ops_to_pgtable(weak->pgtbl_ops)->cfg.coherent_walk = true;
+	free_domain(weak);
+	free_all(test);
+}
+
+struct stuck {
+	struct task_struct *task;
+	struct kunit *test;
+	struct iommu_domain *domain;
+	struct completion issued;
+	struct completion go_on;
+	struct completion done;
+};
+
+static int on_stuck(struct arm_smmu_fake *fake, u64 *cmds, int n)
+{
+	struct stuck *st = fake->priv;
+
+	if (current == st->task && n) {
+		complete(&st->issued);
+		wait_for_completion(&st->go_on);
+	}
+	return 0;
+}
+
+static int stuck_thread(void *data)
+{
+	struct stuck *st = data;
+
+	current->kunit_test = st->test;
+	st->domain->ops->flush_iotlb_all(st->domain);
+	current->kunit_test = NULL;
+	complete(&st->done);
+	return 0;
+}
+
+/*
+ * While an SMMU does not answer one unmap, others go on, and so does whoever adds a
+ * VMID. Whoever removes one waits: the unmap may be about to read the entry.
+ */
+static void s2_test_readers(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	struct iommu_domain *domain = &s->parent->domain;
+	struct arm_smmu_s2_vmid user;
+	struct task_struct *remover;
+	struct removal *r;
+	struct stuck *st;
+
+	st = kunit_kzalloc(test, sizeof(*st), GFP_KERNEL);
+	r = kunit_kzalloc(test, sizeof(*r), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, st);
+	KUNIT_ASSERT_NOT_NULL(test, r);
+	r->parent = s->parent;
+	r->test = test;
+	init_completion(&r->done);
+	st->test = test;
+	st->domain = domain;
+	init_completion(&st->issued);
+	init_completion(&st->go_on);
+	init_completion(&st->done);
+	KUNIT_ASSERT_EQ(test, 0, add_user(test, &r->user));
+	s->fake->on_issue = on_stuck;
+	s->fake->priv = st;
+	st->task = kthread_create(stuck_thread, st, "s2_test_stuck");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, st->task);
+	wake_up_process(st->task);
+	wait_for_completion(&st->issued);
+
+	KUNIT_EXPECT_EQ(test, 0, add_user(test, &user));
+	arm_smmu_fake_forget(s->fake);
+	domain->ops->flush_iotlb_all(domain);
+	KUNIT_EXPECT_EQ(test, s->fake->num, 2);
+
+	remover = kthread_create(remove_thread, r, "s2_test_remover");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, remover);
+	wake_up_process(remover);
+	KUNIT_EXPECT_EQ(test, 0,
+			wait_for_completion_timeout(&r->done, HZ / 2));
+	KUNIT_EXPECT_FALSE(test, arm_smmu_fake_vmid_free(s->fake,
+							 r->user.vmid));
+	complete(&st->go_on);
+	wait_for_completion(&st->done);
+	wait_for_completion(&r->done);
+	s->fake->on_issue = NULL;
+	KUNIT_EXPECT_TRUE(test, arm_smmu_fake_vmid_free(s->fake, r->user.vmid));
+
+	arm_smmu_s2_vmid_remove(s->parent, &user);
+	free_all(test);
+}
+
+/*
  * What becomes a nest parent
  */
 
@@ -977,7 +1428,7 @@ static void s2_test_canwbs(struct kunit *test)
 		KUNIT_EXPECT_FALSE(test,
 				   domain->ops->enforce_cache_coherency(domain));
 		KUNIT_EXPECT_FALSE(test, s->parent->enforce_cache_coherency);
-		forget_masters(test);
+		detach_all(test);
 	}
 
 	KUNIT_ASSERT_EQ(test, 0, attach_plain(test, s->dev));
@@ -985,7 +1436,7 @@ static void s2_test_canwbs(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -EINVAL, attach_plain(test, other));
 	KUNIT_EXPECT_EQ(test, list_count_nodes(&s->parent->devices), 1);
 
-	forget_masters(test);
+	detach_all(test);
 	free_all(test);
 }
 
@@ -1066,8 +1517,14 @@ static struct kunit_case s2_test_cases[] = {
 	KUNIT_CASE(s2_test_own_vmid_none_left),
 	KUNIT_CASE(s2_test_disruptive_change),
 	KUNIT_CASE_PARAM(s2_test_unmap, range_case_gen_params),
+	KUNIT_CASE(s2_test_one_queue),
 	KUNIT_CASE(s2_test_flush_all),
 	KUNIT_CASE(s2_test_atc),
+	KUNIT_CASE(s2_test_many_smmus),
+	KUNIT_CASE(s2_test_other_smmu),
+	KUNIT_CASE(s2_test_atc_smmus),
+	KUNIT_CASE(s2_test_fits),
+	KUNIT_CASE(s2_test_readers),
 	KUNIT_CASE(s2_test_alloc),
 	KUNIT_CASE(s2_test_canwbs),
 	KUNIT_CASE(s2_test_attributes),

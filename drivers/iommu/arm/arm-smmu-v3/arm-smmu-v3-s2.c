@@ -4,12 +4,25 @@
  *
  * Every guest on top of a nest parent has a VMID of its own, because guests
  * choose their ASIDs freely and TLB entries of stage 1 are told apart by ASID and
- * VMID alone. A change of the stage 2 tables therefore has to reach the domain's
- * own VMID, which devices without stage 1 use, and that of each guest.
+ * VMID alone. The devices of an SMMU that use stage 2 alone share another VMID. It
+ * is there while such a device is attached.
  *
- * A VMID is on the list before a STE carries it and leaves it after the last STE
- * did. Whoever changes tables first writes them and then walks the list, so a
- * VMID that a walk misses has cached nothing old.
+ * A change of the stage 2 tables has to reach all of these VMIDs. They are on one
+ * list of the nest parent, and can be VMIDs of several SMMUs, which walk the same
+ * tables. A VMID is on the list before a STE carries it and leaves it after the last
+ * STE did. Whoever changes tables first writes them and then walks the list, so a
+ * VMID that a walk misses has cached nothing old. In detail:
+ *
+ *	change				attach
+ *	write the entry			add the VMID to the list
+ *	smp_mb()			smp_mb()
+ *	read the list			write the STE
+ *
+ * Every unmap reads the list, and waits for the SMMUs meanwhile. So readers are in
+ * an SRCU section. They neither wait for each other, nor for an attach.
+ *
+ * Commands are written to all SMMUs before the first CMD_SYNC is waited for, so
+ * that the SMMUs work in parallel.
  *
  * An SMMU has as few as 255 VMIDs, and user space decides how many it takes. Each
  * counts against the device that was named to get it: what an administrator hands
@@ -24,14 +37,16 @@
  * the VMIDs stay allocated. Another thread that allocates one in that time has to
  * do with what is free.
  *
- * Lock order: arm_smmu_domain::init_mutex, then either arm_smmu_vmid_lock or
- * arm_smmu_nest_parent::lock, which are not nested. Neither of the two is taken under
- * arm_smmu_asid_lock, which all SMMUs share: an allocation can wait for memory, for
- * an unmap, and for a CMD_SYNC.
+ * Lock order: arm_smmu_nest_parent::lock, then arm_smmu_vmid_lock. Neither is taken
+ * under arm_smmu_asid_lock, which all SMMUs share: an allocation can wait for memory
+ * and for a CMD_SYNC.
  */
 #include <kunit/visibility.h>
 #include <linux/cleanup.h>
+#include <linux/io-pgtable.h>
+#include <linux/rculist.h>
 #include <linux/slab.h>
+#include <linux/srcu.h>
 #include <uapi/linux/iommufd.h>
 
 #include "arm-smmu-v3-s2.h"
@@ -41,6 +56,15 @@
  * arm_smmu_vmid::payer
  */
 static DEFINE_MUTEX(arm_smmu_vmid_lock);
+
+/* Protects readers of arm_smmu_nest_parent::users */
+DEFINE_STATIC_SRCU(arm_smmu_s2_srcu);
+
+/*
+ * The most commands for a change, if there are fewer VMIDs than that: as many as an
+ * SVA domain may use before it gives up on ranges.
+ */
+#define ARM_SMMU_S2_MAX_CMDS	512
 
 /**
  * arm_smmu_nest_parent_init - Turn a new domain into a nest parent
@@ -65,11 +89,40 @@ int arm_smmu_nest_parent_init(struct arm_smmu_domain *smmu_domain,
 	if (!smmu_domain->nest)
 		return -ENOMEM;
 
-	init_rwsem(&smmu_domain->nest->lock);
+	mutex_init(&smmu_domain->nest->lock);
 	INIT_LIST_HEAD(&smmu_domain->nest->users);
 	smmu_domain->stage = ARM_SMMU_DOMAIN_S2;
 	return 0;
 }
+
+/**
+ * arm_smmu_nest_parent_fits - Tell whether an SMMU can walk a nest parent's tables
+ * @smmu_domain: The nest parent, which may have been made for another SMMU
+ * @smmu: The SMMU
+ *
+ * Context: Any.
+ *
+ * Return: true if @smmu has both stages, sizes of input, output and pages that are
+ * in use, S2FWB if the tables rely on it, and coherent walks if nobody cleans the
+ * tables to memory.
+ */
+bool arm_smmu_nest_parent_fits(struct arm_smmu_domain *smmu_domain,
+			       struct arm_smmu_device *smmu)
+{
+	const struct io_pgtable_cfg *cfg =
+		&io_pgtable_ops_to_pgtable(smmu_domain->pgtbl_ops)->cfg;
+
+	if (!(smmu->features & ARM_SMMU_FEAT_NESTING))
+		return false;
+	if (cfg->ias > smmu->ias || cfg->oas > smmu->oas ||
+	    cfg->pgsize_bitmap & ~smmu->pgsize_bitmap)
+		return false;
+	if (cfg->quirks & IO_PGTABLE_QUIRK_ARM_S2FWB &&
+	    !(smmu->features & ARM_SMMU_FEAT_S2FWB))
+		return false;
+	return !cfg->coherent_walk || smmu->features & ARM_SMMU_FEAT_COHERENCY;
+}
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_nest_parent_fits);
 
 /* How many VMIDs one allocation tries to get back: as many as a batch can have */
 #define ARM_SMMU_STALE_VMIDS_MAX	(CMDQ_BATCH_ENTRIES - 1)
@@ -217,22 +270,45 @@ void arm_smmu_forget_stale_vmids(struct arm_smmu_device *smmu)
 }
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_forget_stale_vmids);
 
-static int arm_smmu_s2_vmid_add_to(struct arm_smmu_nest_parent *nest,
-				   struct arm_smmu_master *master,
-				   struct arm_smmu_s2_vmid *user, bool stage1)
+/* @s2 is filled in, and no STE carries the VMID yet */
+static void arm_smmu_s2_vmid_list(struct arm_smmu_nest_parent *nest,
+				  struct arm_smmu_s2_vmid *s2)
+{
+	struct arm_smmu_s2_vmid *pos;
+
+	lockdep_assert_held(&nest->lock);
+
+	list_for_each_entry(pos, &nest->users, node)
+		if ((unsigned long)pos->smmu > (unsigned long)s2->smmu)
+			break;
+	list_add_tail_rcu(&s2->node, &pos->node);
+	WRITE_ONCE(nest->num_users, nest->num_users + 1);
+
+	/* Pairs with arm_smmu_s2_read_lock() */
+	smp_mb();
+}
+
+static void arm_smmu_s2_vmid_unlist(struct arm_smmu_nest_parent *nest,
+				    struct arm_smmu_s2_vmid *s2)
+{
+	lockdep_assert_held(&nest->lock);
+
+	list_del_rcu(&s2->node);
+	WRITE_ONCE(nest->num_users, nest->num_users - 1);
+}
+
+static int arm_smmu_s2_vmid_fill(struct arm_smmu_s2_vmid *s2,
+				 struct arm_smmu_master *master, bool stage1)
 {
 	struct arm_smmu_vmid *v = arm_smmu_vmid_alloc(master->smmu, master);
 
 	if (IS_ERR(v))
 		return PTR_ERR(v);
 
-	user->smmu = master->smmu;
-	user->alloc = v;
-	user->vmid = v->vmid;
-	user->stage1 = stage1;
-	down_write(&nest->lock);
-	list_add_tail(&user->node, &nest->users);
-	up_write(&nest->lock);
+	s2->smmu = master->smmu;
+	s2->alloc = v;
+	s2->vmid = v->vmid;
+	s2->stage1 = stage1;
 	return 0;
 }
 
@@ -252,7 +328,14 @@ int arm_smmu_s2_vmid_add(struct arm_smmu_domain *parent,
 			 struct arm_smmu_master *master,
 			 struct arm_smmu_s2_vmid *user)
 {
-	return arm_smmu_s2_vmid_add_to(parent->nest, master, user, true);
+	int ret = arm_smmu_s2_vmid_fill(user, master, true);
+
+	if (ret)
+		return ret;
+
+	guard(mutex)(&parent->nest->lock);
+	arm_smmu_s2_vmid_list(parent->nest, user);
+	return 0;
 }
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_s2_vmid_add);
 
@@ -271,9 +354,9 @@ void arm_smmu_s2_vmid_remove(struct arm_smmu_domain *parent,
 {
 	int ret = arm_smmu_vmid_inv(user->smmu, user->vmid);
 
-	down_write(&parent->nest->lock);
-	list_del(&user->node);
-	up_write(&parent->nest->lock);
+	scoped_guard(mutex, &parent->nest->lock)
+		arm_smmu_s2_vmid_unlist(parent->nest, user);
+	synchronize_srcu(&arm_smmu_s2_srcu);
 
 	arm_smmu_vmid_put(user->smmu, user->alloc, !ret);
 }
@@ -295,9 +378,9 @@ void arm_smmu_s2_vmid_abandon(struct arm_smmu_domain *parent,
 {
 	arm_smmu_vmid_inv(user->smmu, user->vmid);
 
-	down_write(&parent->nest->lock);
-	list_del(&user->node);
-	up_write(&parent->nest->lock);
+	scoped_guard(mutex, &parent->nest->lock)
+		arm_smmu_s2_vmid_unlist(parent->nest, user);
+	synchronize_srcu(&arm_smmu_s2_srcu);
 
 	/* Stays on the list of its payer, whose VMs may do this again and again */
 }
@@ -319,23 +402,26 @@ void arm_smmu_master_forget_vmids(struct arm_smmu_master *master)
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_master_forget_vmids);
 
 /**
- * arm_smmu_nest_parent_get_vmid - Have a VMID for devices that use stage 2 alone
+ * arm_smmu_s2_plain_get - Have a VMID for a device that will use stage 2 alone
  * @smmu_domain: The domain; nothing is done unless it is a nest parent
  * @master: The device that is going to be attached to it
+ * @plain: Set to the VMID, which arm_smmu_s2_plain_put() gives back
  *
- * If every device of a VM is behind a vIOMMU, no STE carries the nest parent's own
- * VMID. It is therefore allocated when the first device is attached to the nest
- * parent itself, and kept until the nest parent is freed.
+ * If every device of a VM is behind a vIOMMU, no STE carries a VMID of the nest
+ * parent's own. So there is one on each SMMU from the first attach to the last
+ * detach of a device behind it.
  *
- * Context: Process context, may sleep; takes the init_mutex of @smmu_domain. The
- * caller does not hold arm_smmu_asid_lock.
+ * Context: Process context, may sleep. The caller does not hold arm_smmu_asid_lock.
  *
  * Return: 0, or an error of arm_smmu_s2_vmid_add().
  */
-int arm_smmu_nest_parent_get_vmid(struct arm_smmu_domain *smmu_domain,
-				  struct arm_smmu_master *master)
+int arm_smmu_s2_plain_get(struct arm_smmu_domain *smmu_domain,
+			  struct arm_smmu_master *master,
+			  struct arm_smmu_s2_plain **plain)
 {
 	struct arm_smmu_nest_parent *nest = smmu_domain->nest;
+	struct arm_smmu_s2_plain *new;
+	struct arm_smmu_s2_vmid *s2;
 	int ret;
 
 	lockdep_assert_not_held(&arm_smmu_asid_lock);
@@ -343,30 +429,164 @@ int arm_smmu_nest_parent_get_vmid(struct arm_smmu_domain *smmu_domain,
 	if (!nest)
 		return 0;
 
-	guard(mutex)(&smmu_domain->init_mutex);
-	if (smmu_domain->s2_cfg.vmid)
+	guard(mutex)(&nest->lock);
+	list_for_each_entry(s2, &nest->users, node) {
+		if (s2->stage1 || s2->smmu != master->smmu)
+			continue;
+		*plain = container_of(s2, struct arm_smmu_s2_plain, s2);
+		(*plain)->masters++;
 		return 0;
+	}
 
-	ret = arm_smmu_s2_vmid_add_to(nest, master, &nest->plain, false);
-	if (ret)
+	new = kzalloc(sizeof(*new), GFP_KERNEL_ACCOUNT);
+	if (!new)
+		return -ENOMEM;
+	ret = arm_smmu_s2_vmid_fill(&new->s2, master, false);
+	if (ret) {
+		kfree(new);
 		return ret;
-	smmu_domain->s2_cfg.vmid = nest->plain.vmid;
+	}
+	new->nest = nest;
+	new->masters = 1;
+	arm_smmu_s2_vmid_list(nest, &new->s2);
+	*plain = new;
 	return 0;
 }
 
 /**
- * arm_smmu_nest_parent_put_vmid - Give back the VMID of a nest parent, if it has one
- * @smmu_domain: The nest parent, which is about to be freed
+ * arm_smmu_s2_plain_put - Give back what arm_smmu_s2_plain_get() has set
+ * @plain: The VMID, which no STE carries for this device any more; or NULL
  *
- * Context: Process context, may sleep.
+ * Context: Process context, may sleep. The caller does not hold arm_smmu_asid_lock.
  */
-void arm_smmu_nest_parent_put_vmid(struct arm_smmu_domain *smmu_domain)
+void arm_smmu_s2_plain_put(struct arm_smmu_s2_plain *plain)
 {
-	if (!smmu_domain->s2_cfg.vmid)
+	lockdep_assert_not_held(&arm_smmu_asid_lock);
+
+	if (!plain)
 		return;
 
-	arm_smmu_s2_vmid_remove(smmu_domain, &smmu_domain->nest->plain);
-	smmu_domain->s2_cfg.vmid = 0;
+	/* Off the list it cannot be found by a new device either */
+	scoped_guard(mutex, &plain->nest->lock) {
+		if (--plain->masters)
+			return;
+		arm_smmu_s2_vmid_unlist(plain->nest, &plain->s2);
+	}
+	synchronize_srcu(&arm_smmu_s2_srcu);
+	arm_smmu_vmid_free(plain->s2.smmu, plain->s2.alloc);
+	kfree(plain);
+}
+EXPORT_SYMBOL_IF_KUNIT(arm_smmu_s2_plain_put);
+
+/* How many SMMUs can have commands that nobody has waited for yet */
+#define ARM_SMMU_S2_POSTED_MAX	8
+
+/* Commands for several SMMUs, one SMMU after the other */
+struct arm_smmu_s2_cmds {
+	struct arm_smmu_device *smmu;
+	struct {
+		struct arm_smmu_device *smmu;
+		struct arm_smmu_cmdq *cmdq;
+	} posted[ARM_SMMU_S2_POSTED_MAX];
+	unsigned int num_posted;
+	struct arm_smmu_cmdq_batch batch;
+};
+
+static void arm_smmu_s2_cmds_init(struct arm_smmu_s2_cmds *cmds)
+{
+	/* Leave the batch as it is: a command is cheap to issue, a KiB to clear is not */
+	cmds->smmu = NULL;
+	cmds->num_posted = 0;
+}
+
+/*
+ * The next commands are for @smmu. Commands for another one go to its queue now; they
+ * execute while those for @smmu are written. Returns false if arm_smmu_s2_cmds_end()
+ * has to wait for others first.
+ */
+static bool arm_smmu_s2_cmds_next(struct arm_smmu_s2_cmds *cmds,
+				  struct arm_smmu_device *smmu,
+				  struct arm_smmu_cmdq_ent *cmd)
+{
+	if (cmds->smmu == smmu)
+		return true;
+
+	if (cmds->smmu) {
+		struct arm_smmu_cmdq_batch *batch = &cmds->batch;
+
+		if (cmds->num_posted == ARM_SMMU_S2_POSTED_MAX)
+			return false;
+		arm_smmu_cmdq_issue_cmdlist(cmds->smmu, batch->cmdq,
+					    batch->cmds, batch->num, false);
+		cmds->posted[cmds->num_posted].smmu = cmds->smmu;
+		cmds->posted[cmds->num_posted].cmdq = batch->cmdq;
+		cmds->num_posted++;
+	}
+	cmds->smmu = smmu;
+	arm_smmu_cmdq_batch_init(smmu, &cmds->batch, cmd);
+	return true;
+}
+
+/* Wait until all commands are complete */
+static int arm_smmu_s2_cmds_end(struct arm_smmu_s2_cmds *cmds)
+{
+	unsigned int i;
+	int ret;
+
+	if (!cmds->smmu)
+		return 0;
+
+	ret = arm_smmu_cmdq_batch_submit(cmds->smmu, &cmds->batch);
+	for (i = 0; i != cmds->num_posted; i++) {
+		/* By the queue that has the commands: another one overtakes it */
+		int err = arm_smmu_cmdq_issue_cmdlist(cmds->posted[i].smmu,
+						      cmds->posted[i].cmdq,
+						      NULL, 0, true);
+
+		ret = ret ?: err;
+	}
+	arm_smmu_s2_cmds_init(cmds);
+	return ret;
+}
+
+static void arm_smmu_s2_cmds_add(struct arm_smmu_s2_cmds *cmds,
+				 struct arm_smmu_device *smmu,
+				 struct arm_smmu_cmdq_ent *cmd)
+{
+	if (!arm_smmu_s2_cmds_next(cmds, smmu, cmd)) {
+		arm_smmu_s2_cmds_end(cmds);
+		arm_smmu_s2_cmds_next(cmds, smmu, cmd);
+	}
+	arm_smmu_cmdq_batch_add(smmu, &cmds->batch, cmd);
+}
+
+/* The tables were changed before */
+static int arm_smmu_s2_read_lock(void)
+{
+	/* Pairs with arm_smmu_s2_vmid_list() */
+	smp_mb();
+	return srcu_read_lock(&arm_smmu_s2_srcu);
+}
+
+#define for_each_s2_vmid(s2, nest)					\
+	list_for_each_entry_srcu(s2, &(nest)->users, node,		\
+				 srcu_read_lock_held(&arm_smmu_s2_srcu))
+
+/* How many commands arm_smmu_tlb_add_range() makes of a range */
+static unsigned long arm_smmu_s2_range_cmds(struct arm_smmu_device *smmu,
+					    struct arm_smmu_domain *smmu_domain,
+					    size_t size, size_t granule)
+{
+	unsigned long num_pages, num = 0;
+
+	if (!(smmu->features & ARM_SMMU_FEAT_RANGE_INV))
+		return size / granule;
+
+	num_pages = size >> __ffs(smmu_domain->domain.pgsize_bitmap);
+	for (; num_pages; num++)
+		num_pages &= ~((unsigned long)CMDQ_TLBI_RANGE_NUM_MAX
+			       << __ffs(num_pages));
+	return num;
 }
 
 /**
@@ -377,67 +597,179 @@ void arm_smmu_nest_parent_put_vmid(struct arm_smmu_domain *smmu_domain)
  * @granule: Bytes that an entry maps
  * @leaf: Only leaf entries changed
  *
+ * First the entries of stage 2 are invalidated by their IPA, under all VMIDs. An
+ * invalidation by IPA does not hit entries that combine both stages (IHI0070
+ * 4.4.3), and which VA a guest reaches an IPA by is unknown. So all of the guests'
+ * stage 1 comes second, and also hits what was combined from a stage 2 entry that
+ * was still there during the first.
+ *
+ * On an SMMU where the ranges are more commands than ARM_SMMU_S2_MAX_CMDS, each VMID
+ * is invalidated as a whole, by one command. So an unmap issues that many commands
+ * of each of the two kinds to an SMMU, or as many as there are VMIDs.
+ *
  * The ATCs are left to the caller.
  *
- * Context: Process context, may sleep. The tables were changed before.
+ * Context: Any. The tables were changed before.
  */
 void arm_smmu_nest_parent_inv_range(struct arm_smmu_domain *smmu_domain,
 				    unsigned long iova, size_t size,
 				    size_t granule, bool leaf)
 {
 	struct arm_smmu_nest_parent *nest = smmu_domain->nest;
-	struct arm_smmu_s2_vmid *user;
+	struct arm_smmu_s2_cmds cmds __uninitialized;
+	struct arm_smmu_device *smmu = NULL;
+	struct arm_smmu_s2_vmid *s2;
+	unsigned long limit;
+	bool whole = false;
+	int idx;
 
-	guard(rwsem_read)(&nest->lock);
-	list_for_each_entry(user, &nest->users, node) {
+	if (!size)
+		return;
+
+	arm_smmu_s2_cmds_init(&cmds);
+	idx = arm_smmu_s2_read_lock();
+	limit = ARM_SMMU_S2_MAX_CMDS / max(READ_ONCE(nest->num_users), 1);
+
+	for_each_s2_vmid(s2, nest) {
 		struct arm_smmu_cmdq_ent cmd = {
 			.opcode = CMDQ_OP_TLBI_S2_IPA,
 			.tlbi = {
-				.vmid = user->vmid,
+				.vmid = s2->vmid,
 				.leaf = leaf,
 			},
 		};
 
-		__arm_smmu_tlb_inv_range(user->smmu, &cmd, iova, size, granule,
-					 smmu_domain);
+		if (smmu != s2->smmu) {
+			smmu = s2->smmu;
+			whole = arm_smmu_s2_range_cmds(smmu, smmu_domain, size,
+						       granule) > limit;
+		}
+		if (whole) {
+			cmd.opcode = CMDQ_OP_TLBI_S12_VMALL;
+			arm_smmu_s2_cmds_add(&cmds, smmu, &cmd);
+			continue;
+		}
+		if (!arm_smmu_s2_cmds_next(&cmds, smmu, &cmd)) {
+			arm_smmu_s2_cmds_end(&cmds);
+			arm_smmu_s2_cmds_next(&cmds, smmu, &cmd);
+		}
+		arm_smmu_tlb_add_range(smmu, &cmds.batch, &cmd, iova, size,
+				       granule, smmu_domain);
 	}
+	arm_smmu_s2_cmds_end(&cmds);
 
-	/*
-	 * An invalidation by IPA does not hit entries that combine both stages
-	 * (IHI0070 4.4.3), and which VA a guest reaches an IPA by is unknown. It
-	 * comes second, so that it also hits what was combined from a stage 2
-	 * entry that was still there during the first.
-	 */
-	list_for_each_entry(user, &nest->users, node) {
+	smmu = NULL;
+	for_each_s2_vmid(s2, nest) {
 		struct arm_smmu_cmdq_ent cmd = {
 			.opcode = CMDQ_OP_TLBI_NH_ALL,
-			.tlbi.vmid = user->vmid,
+			.tlbi.vmid = s2->vmid,
 		};
 
-		if (!user->stage1)
+		if (!s2->stage1)
 			continue;
-		arm_smmu_cmdq_issue_cmd_with_sync(user->smmu, &cmd);
+		if (smmu != s2->smmu) {
+			smmu = s2->smmu;
+			whole = arm_smmu_s2_range_cmds(smmu, smmu_domain, size,
+						       granule) > limit;
+		}
+		if (!whole)
+			arm_smmu_s2_cmds_add(&cmds, smmu, &cmd);
 	}
+	arm_smmu_s2_cmds_end(&cmds);
+	srcu_read_unlock(&arm_smmu_s2_srcu, idx);
 }
 
 /**
  * arm_smmu_nest_parent_inv_all - Forget all that was cached of a nest parent
  * @smmu_domain: The nest parent
  *
- * Context: Process context, may sleep.
+ * Context: Any.
  */
 void arm_smmu_nest_parent_inv_all(struct arm_smmu_domain *smmu_domain)
 {
 	struct arm_smmu_nest_parent *nest = smmu_domain->nest;
-	struct arm_smmu_s2_vmid *user;
+	struct arm_smmu_s2_cmds cmds __uninitialized;
+	struct arm_smmu_s2_vmid *s2;
+	int idx;
 
-	guard(rwsem_read)(&nest->lock);
-	list_for_each_entry(user, &nest->users, node) {
+	arm_smmu_s2_cmds_init(&cmds);
+	idx = arm_smmu_s2_read_lock();
+	for_each_s2_vmid(s2, nest) {
 		struct arm_smmu_cmdq_ent cmd = {
 			.opcode = CMDQ_OP_TLBI_S12_VMALL,
-			.tlbi.vmid = user->vmid,
+			.tlbi.vmid = s2->vmid,
 		};
 
-		arm_smmu_cmdq_issue_cmd_with_sync(user->smmu, &cmd);
+		arm_smmu_s2_cmds_add(&cmds, s2->smmu, &cmd);
 	}
+	arm_smmu_s2_cmds_end(&cmds);
+	srcu_read_unlock(&arm_smmu_s2_srcu, idx);
+}
+
+/**
+ * arm_smmu_nest_parent_atc_inv - Carry a stage 2 change to the ATCs
+ * @smmu_domain: The nest parent
+ * @iova: First IPA that changed
+ * @size: Bytes, 0 for all
+ *
+ * Does for several SMMUs what arm_smmu_atc_inv_domain() does for one, and relies on
+ * the same ordering.
+ *
+ * Context: Any. The TLBs were invalidated before.
+ *
+ * Return: 0, or -ETIMEDOUT if an SMMU does not complete it.
+ */
+int arm_smmu_nest_parent_atc_inv(struct arm_smmu_domain *smmu_domain,
+				 unsigned long iova, size_t size)
+{
+	struct arm_smmu_s2_cmds cmds __uninitialized;
+	struct arm_smmu_master_domain *md;
+	unsigned long flags, from = 0;
+	struct arm_smmu_cmdq_ent cmd;
+	bool again;
+	int ret = 0;
+
+	/* See arm_smmu_atc_inv_domain() */
+	smp_mb();
+	if (!atomic_read(&smmu_domain->nr_ats_masters))
+		return 0;
+
+	arm_smmu_s2_cmds_init(&cmds);
+	do {
+		int i, err;
+
+		again = false;
+		spin_lock_irqsave(&smmu_domain->devices_lock, flags);
+		list_for_each_entry(md, &smmu_domain->devices, devices_elm) {
+			struct arm_smmu_master *master = md->master;
+
+			if (!master->ats_enabled ||
+			    (unsigned long)master->smmu < from)
+				continue;
+
+			/* Under stage 1 an ATC holds VAs */
+			if (md->nested)
+				arm_smmu_atc_inv_to_cmd(IOMMU_NO_PASID, 0, 0,
+							&cmd);
+			else
+				arm_smmu_atc_inv_to_cmd(md->ssid, iova, size,
+							&cmd);
+
+			/* Wait without the lock, then go on with this SMMU */
+			if (!arm_smmu_s2_cmds_next(&cmds, master->smmu, &cmd)) {
+				from = (unsigned long)master->smmu;
+				again = true;
+				break;
+			}
+			for (i = 0; i < master->num_streams; i++) {
+				cmd.atc.sid = master->streams[i].id;
+				arm_smmu_cmdq_batch_add(master->smmu,
+							&cmds.batch, &cmd);
+			}
+		}
+		spin_unlock_irqrestore(&smmu_domain->devices_lock, flags);
+		err = arm_smmu_s2_cmds_end(&cmds);
+		ret = ret ?: err;
+	} while (again);
+	return ret;
 }

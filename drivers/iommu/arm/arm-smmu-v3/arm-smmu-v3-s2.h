@@ -6,7 +6,7 @@
 #define _ARM_SMMU_V3_S2_H
 
 #include <linux/list.h>
-#include <linux/rwsem.h>
+#include <linux/mutex.h>
 #include <linux/slab.h>
 
 #include "arm-smmu-v3.h"
@@ -50,25 +50,39 @@ struct arm_smmu_s2_vmid {
 };
 
 /**
+ * struct arm_smmu_s2_plain - The VMID of devices that use stage 2 alone
+ * @s2: The VMID, on the SMMU of these devices
+ * @nest: The nest parent
+ * @masters: Number of devices that are attached under it, or about to be
+ */
+struct arm_smmu_s2_plain {
+	struct arm_smmu_s2_vmid		s2;
+	struct arm_smmu_nest_parent	*nest;
+	unsigned int			masters;
+};
+
+/**
  * struct arm_smmu_nest_parent - What a change of stage 2 tables must reach
- * @lock: Protects @users
- * @users: All struct arm_smmu_s2_vmid of the nest parent
- * @plain: The entry for devices that use stage 2 alone. It is on @users from the
- *         first such attach until the domain is freed. arm_smmu_s2_cfg::vmid of
- *         the domain is its VMID, 0 before.
+ * @lock: Protects changes of @users and @num_users, and arm_smmu_s2_plain::masters
+ * @users: All struct arm_smmu_s2_vmid of the nest parent. Those of an SMMU are
+ *         neighbours. Readers are protected by SRCU.
+ * @num_users: How many
  */
 struct arm_smmu_nest_parent {
-	struct rw_semaphore		lock;
+	struct mutex			lock;
 	struct list_head		users;
-	struct arm_smmu_s2_vmid		plain;
+	unsigned int			num_users;
 };
 
 #ifdef CONFIG_ARM_SMMU_V3_IOMMUFD
 int arm_smmu_nest_parent_init(struct arm_smmu_domain *smmu_domain,
 			      struct arm_smmu_device *smmu, u32 flags);
-int arm_smmu_nest_parent_get_vmid(struct arm_smmu_domain *smmu_domain,
-				  struct arm_smmu_master *master);
-void arm_smmu_nest_parent_put_vmid(struct arm_smmu_domain *smmu_domain);
+bool arm_smmu_nest_parent_fits(struct arm_smmu_domain *smmu_domain,
+			       struct arm_smmu_device *smmu);
+int arm_smmu_s2_plain_get(struct arm_smmu_domain *smmu_domain,
+			  struct arm_smmu_master *master,
+			  struct arm_smmu_s2_plain **plain);
+void arm_smmu_s2_plain_put(struct arm_smmu_s2_plain *plain);
 int arm_smmu_s2_vmid_add(struct arm_smmu_domain *parent,
 			 struct arm_smmu_master *master,
 			 struct arm_smmu_s2_vmid *user);
@@ -85,6 +99,8 @@ void arm_smmu_nest_parent_inv_range(struct arm_smmu_domain *smmu_domain,
 				    unsigned long iova, size_t size,
 				    size_t granule, bool leaf);
 void arm_smmu_nest_parent_inv_all(struct arm_smmu_domain *smmu_domain);
+int arm_smmu_nest_parent_atc_inv(struct arm_smmu_domain *smmu_domain,
+				 unsigned long iova, size_t size);
 #else
 static inline int arm_smmu_nest_parent_init(struct arm_smmu_domain *smmu_domain,
 					    struct arm_smmu_device *smmu,
@@ -93,15 +109,21 @@ static inline int arm_smmu_nest_parent_init(struct arm_smmu_domain *smmu_domain,
 	return -EOPNOTSUPP;
 }
 
-static inline int
-arm_smmu_nest_parent_get_vmid(struct arm_smmu_domain *smmu_domain,
-			      struct arm_smmu_master *master)
+static inline bool
+arm_smmu_nest_parent_fits(struct arm_smmu_domain *smmu_domain,
+			  struct arm_smmu_device *smmu)
+{
+	return false;
+}
+
+static inline int arm_smmu_s2_plain_get(struct arm_smmu_domain *smmu_domain,
+					struct arm_smmu_master *master,
+					struct arm_smmu_s2_plain **plain)
 {
 	return 0;
 }
 
-static inline void
-arm_smmu_nest_parent_put_vmid(struct arm_smmu_domain *smmu_domain)
+static inline void arm_smmu_s2_plain_put(struct arm_smmu_s2_plain *plain)
 {
 }
 
@@ -151,6 +173,13 @@ arm_smmu_nest_parent_inv_range(struct arm_smmu_domain *smmu_domain,
 static inline void
 arm_smmu_nest_parent_inv_all(struct arm_smmu_domain *smmu_domain)
 {
+}
+
+static inline int
+arm_smmu_nest_parent_atc_inv(struct arm_smmu_domain *smmu_domain,
+			     unsigned long iova, size_t size)
+{
+	return 0;
 }
 #endif
 

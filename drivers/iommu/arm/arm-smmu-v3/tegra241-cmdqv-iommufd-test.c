@@ -10,6 +10,7 @@
 #include <kunit/static_stub.h>
 #include <kunit/test.h>
 #include <linux/delay.h>
+#include <linux/io-pgtable.h>
 #include <linux/jiffies.h>
 #include <linux/log2.h>
 #include <linux/mm.h>
@@ -109,6 +110,7 @@ struct setup {
 	struct fake *fake;
 	struct fake_dev *dev;
 	struct arm_smmu_domain parent;
+	struct io_pgtable pgtable;
 	struct arm_smmu_nest_parent nest;
 	const struct iommufd_viommu_ops *ops;
 	struct page *page;
@@ -524,10 +526,12 @@ static int cmdqv_test_init(struct kunit *test)
 	kunit_activate_static_stub(test, tegra241_vsmmu_withdraw, fake_withdraw);
 	kunit_activate_static_stub(test, tegra241_vsmmu_report, fake_report);
 
-	init_rwsem(&s->nest.lock);
+	mutex_init(&s->nest.lock);
 	INIT_LIST_HEAD(&s->nest.users);
 	s->parent.smmu = smmu;
 	s->parent.nest = &s->nest;
+	s->parent.pgtbl_ops = &s->pgtable.ops;
+	s->pgtable.cfg.quirks = IO_PGTABLE_QUIRK_ARM_S2FWB;
 	s->dev = add_dev(test, 0x123, true);
 	s->ops = arm_smmu_viommu_ops(&s->dev->pdev.dev,
 				     IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV);
@@ -799,9 +803,9 @@ static void cmdqv_test_vintf_numbers(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -EINVAL, make_vsmmu(test, &other, &answer, 24));
 	KUNIT_EXPECT_EQ(test, -EFAULT,
 			make_vsmmu(test, &other, ERR_PTR(-EFAULT), 16));
-	s->parent.smmu = NULL;
+	s->pgtable.cfg.oas = s->fake->cmdqv.smmu.oas + 1;
 	KUNIT_EXPECT_EQ(test, -EINVAL, make_vsmmu(test, &other, &answer, 16));
-	s->parent.smmu = &s->fake->cmdqv.smmu;
+	s->pgtable.cfg.oas = s->fake->cmdqv.smmu.oas;
 
 	/* It would not enforce anything */
 	s->fake->hyp_own_wired = true;
