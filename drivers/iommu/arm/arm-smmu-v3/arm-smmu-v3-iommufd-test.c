@@ -1021,6 +1021,7 @@ static void iommufd_test_attach_canwbs(struct kunit *test)
 
 	make_guest(test);
 	s->fake->smmu.features &= ~ARM_SMMU_FEAT_S2FWB;
+	s->pgtable.cfg.quirks = 0;
 	s->no_ats->fwspec.flags = IOMMU_FWSPEC_PCI_RC_CANWBS;
 	s1 = alloc_nested(test, 0x123456b, 0, 0, 2, 16);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, s1);
