@@ -137,42 +137,6 @@ static bool arrives(struct guest *guest, __u64 va, __u64 gpa)
 	return __atomic_load_n(there, __ATOMIC_RELAXED) != ~0U;
 }
 
-static bool next_event(struct veventq *q, struct vevent *event)
-{
-	return vevent_wait(q, SOON) && vevent_read(q, event, 1) == 1;
-}
-
-static bool is_empty(struct veventq *q)
-{
-	struct vevent event;
-
-	return !vevent_wait(q, 0) && !vevent_read(q, &event, 1);
-}
-
-/* What a DMA of four bytes at an address that stage 1 does not map makes */
-static bool is_poke(const struct vevent *event, __u32 sequence, __u32 sid,
-		    __u64 va)
-{
-	struct evt evt = vevent_decode(event);
-
-	if (!event->header.flags && event->header.sequence == sequence &&
-	    evt.id == EVT_F_TRANSLATION && evt.sid == sid && evt.addr == va &&
-	    !evt.rnw && !evt.s2)
-		return true;
-	fprintf(stderr, "# flags %#x, sequence %u, %s, sid %#x, addr %#llx\n",
-		event->header.flags, event->header.sequence, evt_name(evt.id),
-		evt.sid, evt.addr);
-	return false;
-}
-
-#define EXPECT_POKE(q, sequence, sid, va)                                     \
-	do {                                                                  \
-		struct vevent __event;                                        \
-									      \
-		ASSERT_TRUE(next_event(q, &__event));                         \
-		EXPECT_TRUE(is_poke(&__event, sequence, sid, va));            \
-	} while (0)
-
 /* The host has said so, and of nothing else. */
 #define EXPECT_HOST_ONLY(s, __id, __s2, __addr)                               \
 	do {                                                                  \
@@ -1256,17 +1220,6 @@ FIXTURE_VARIANT_ADD(msi, bypass) { .enabled = BYPASS };
 FIXTURE_VARIANT_ADD(msi, abort) { .enabled = ABORT };
 FIXTURE_VARIANT_ADD(msi, other_parent) { .enabled = OTHER };
 FIXTURE_VARIANT_ADD(msi, far) { .enabled = FAR };
-
-static __u32 parent_alloc(struct vm *vm, __u32 dev_id, __u32 ioas)
-{
-	__u32 id;
-	int rc = __hwpt_alloc(vm, dev_id, ioas, IOMMU_HWPT_ALLOC_NEST_PARENT,
-			      IOMMU_HWPT_DATA_NONE, NULL, 0, &id);
-
-	if (rc)
-		die("HWPT_ALLOC of a nest parent: %s", strerror(-rc));
-	return id;
-}
 
 static __u32 ioas_alloc(struct vm *vm)
 {

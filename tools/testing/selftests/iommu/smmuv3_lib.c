@@ -143,11 +143,19 @@ int __hwpt_alloc(struct vm *vm, __u32 dev_id, __u32 pt_id, __u32 flags,
 	return rc;
 }
 
+__u32 parent_alloc(struct vm *vm, __u32 dev_id, __u32 ioas)
+{
+	__u32 hwpt_id;
+
+	must(__hwpt_alloc(vm, dev_id, ioas, IOMMU_HWPT_ALLOC_NEST_PARENT,
+			  IOMMU_HWPT_DATA_NONE, NULL, 0, &hwpt_id),
+	     "HWPT_ALLOC of a nest parent");
+	return hwpt_id;
+}
+
 __u32 s2_alloc(struct vm *vm, __u32 dev_id)
 {
-	must(__hwpt_alloc(vm, dev_id, vm->ioas, IOMMU_HWPT_ALLOC_NEST_PARENT,
-			  IOMMU_HWPT_DATA_NONE, NULL, 0, &vm->s2),
-	     "HWPT_ALLOC of a nest parent");
+	vm->s2 = parent_alloc(vm, dev_id, vm->ioas);
 	return vm->s2;
 }
 
@@ -185,13 +193,18 @@ int __viommu_alloc(struct vm *vm, __u32 dev_id, __u32 hwpt_id, __u32 type,
 	return rc;
 }
 
-__u32 viommu_alloc(struct vm *vm, __u32 dev_id)
+__u32 viommu_alloc_on(struct vm *vm, __u32 dev_id, __u32 parent)
 {
 	__u32 viommu_id;
 
-	must(__viommu_alloc(vm, dev_id, vm->s2, IOMMU_VIOMMU_TYPE_ARM_SMMUV3,
+	must(__viommu_alloc(vm, dev_id, parent, IOMMU_VIOMMU_TYPE_ARM_SMMUV3,
 			    &viommu_id), "VIOMMU_ALLOC");
 	return viommu_id;
+}
+
+__u32 viommu_alloc(struct vm *vm, __u32 dev_id)
+{
+	return viommu_alloc_on(vm, dev_id, vm->s2);
 }
 
 int __vdevice_alloc(struct vm *vm, __u32 viommu_id, __u32 dev_id, __u64 vsid,

@@ -43,7 +43,7 @@
 struct vm {
 	int iommufd;
 	__u32 ioas;
-	__u32 s2;		/* the nest parent */
+	__u32 s2;		/* the nest parent, or the first of several */
 	void *ram;
 	__u64 free;		/* next gpa that vm_alloc() gives */
 };
@@ -70,7 +70,9 @@ void iommu_destroy(struct vm *vm, __u32 id);
 int __hwpt_alloc(struct vm *vm, __u32 dev_id, __u32 pt_id, __u32 flags,
 		 __u32 data_type, const void *data, __u32 data_len,
 		 __u32 *hwpt_id);
-/* The nest parent, for the SMMU of this device: vm->s2. */
+/* A nest parent, for the SMMU of this device */
+__u32 parent_alloc(struct vm *vm, __u32 dev_id, __u32 ioas);
+/* The one of the VM's memory: vm->s2. */
 __u32 s2_alloc(struct vm *vm, __u32 dev_id);
 /* A nested hwpt: what the guest wrote into this device's STE. */
 int __nested_alloc(struct vm *vm, __u32 dev_id, __u32 viommu_id,
@@ -80,6 +82,8 @@ __u32 nested_alloc(struct vm *vm, __u32 dev_id, __u32 viommu_id,
 
 int __viommu_alloc(struct vm *vm, __u32 dev_id, __u32 hwpt_id, __u32 type,
 		   __u32 *viommu_id);
+/* A vSMMU, of the device's SMMU, on this nest parent. */
+__u32 viommu_alloc_on(struct vm *vm, __u32 dev_id, __u32 parent);
 /* A vSMMU on vm->s2. */
 __u32 viommu_alloc(struct vm *vm, __u32 dev_id);
 

@@ -123,22 +123,32 @@ struct guest {
 	struct vm *vm;
 	struct edu edu;
 	struct s1 s1;
+	__u32 s2;		/* the nest parent of its vSMMU */
 	__u32 viommu;
 	__u32 vdevice;
 	__u32 nested;
 };
 
-/* The device behind stage 2 only, and tables for stage 1: no vSMMU yet. */
-static void guest_device(struct guest *guest, struct vm *vm,
-			 const struct edu_slot *slot)
+/*
+ * The device behind stage 2 only, and tables for stage 1: no vSMMU yet. Stage 2
+ * is this nest parent, or if it is 0 one that is made for the device's SMMU.
+ */
+static void guest_device_on(struct guest *guest, struct vm *vm,
+			    const struct edu_slot *slot, __u32 parent)
 {
 	memset(guest, 0, sizeof(*guest));
 	guest->vm = vm;
 	edu_open(&guest->edu, vm, slot);
-	if (!vm->s2)
-		s2_alloc(vm, guest->edu.dev_id);
-	edu_attach(&guest->edu, vm->s2);
+	guest->s2 = parent ?: parent_alloc(vm, guest->edu.dev_id, vm->ioas);
+	edu_attach(&guest->edu, guest->s2);
 	s1_init(&guest->s1, vm, ASID);
+}
+
+static void guest_device(struct guest *guest, struct vm *vm,
+			 const struct edu_slot *slot)
+{
+	guest_device_on(guest, vm, slot, vm->s2);
+	vm->s2 = guest->s2;
 }
 
 /* Up to the point where the device could be attached to a nested domain. */
@@ -242,6 +252,24 @@ static const struct edu_slot *edu_own_group(int n)
 	return NULL;
 }
 
+/* The n-th of those behind one SMMU, the SMMUs in the order of their devices */
+static const struct edu_slot *edu_behind(int smmu, int n)
+{
+	const struct edu_slot *slot;
+	__u64 seen[16];
+	int i, k, num = 0;
+
+	for (i = 0; (slot = edu_own_group(i)); i++) {
+		for (k = 0; k < num && seen[k] != slot->smmu; k++)
+			;
+		if (k == num)
+			seen[num++] = slot->smmu;
+		if (k == smmu && !n--)
+			return slot;
+	}
+	return NULL;
+}
+
 /* The n-th of two functions in one group, without a bridge in it. */
 static const struct edu_slot *edu_shared_group(int n)
 {
@@ -315,6 +343,7 @@ static const char *lacks(const struct edu_slot *slot, const char *what)
 }
 
 #define LACKS_SECOND	"needs two edu devices in groups of their own"
+#define LACKS_SMMU	"needs edu devices behind two SMMUs"
 #define LACKS_FUNCTIONS	"needs an edu of two functions without ACS"
 #define LACKS_PORT	"needs an edu behind a root port without ACS"
 #define LACKS_BRIDGE	"needs an edu behind a PCI Express to PCI bridge"

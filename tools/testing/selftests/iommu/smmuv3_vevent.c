@@ -124,6 +124,32 @@ const char *evt_name(__u8 id)
 	return "another event";
 }
 
+bool next_event(struct veventq *q, struct vevent *event)
+{
+	return vevent_wait(q, 60000) && vevent_read(q, event, 1) == 1;
+}
+
+bool is_empty(struct veventq *q)
+{
+	struct vevent event;
+
+	return !vevent_wait(q, 0) && !vevent_read(q, &event, 1);
+}
+
+bool is_poke(const struct vevent *event, __u32 sequence, __u32 sid, __u64 va)
+{
+	struct evt evt = vevent_decode(event);
+
+	if (!event->header.flags && event->header.sequence == sequence &&
+	    evt.id == EVT_F_TRANSLATION && evt.sid == sid && evt.addr == va &&
+	    !evt.rnw && !evt.s2)
+		return true;
+	fprintf(stderr, "# flags %#x, sequence %u, %s, sid %#x, addr %#llx\n",
+		event->header.flags, event->header.sequence, evt_name(evt.id),
+		evt.sid, evt.addr);
+	return false;
+}
+
 void klog_open(struct klog *klog)
 {
 	klog->fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);

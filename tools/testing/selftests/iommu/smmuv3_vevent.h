@@ -75,6 +75,20 @@ struct evt evt_decode(const __u64 words[4]);
 struct evt vevent_decode(const struct vevent *event);
 const char *evt_name(__u8 id);
 
+/* Waits for the next event, far longer than it takes. */
+bool next_event(struct veventq *q, struct vevent *event);
+bool is_empty(struct veventq *q);
+/* Is it what a DMA of four bytes to an address that stage 1 does not map makes? */
+bool is_poke(const struct vevent *event, __u32 sequence, __u32 sid, __u64 va);
+
+#define EXPECT_POKE(q, sequence, sid, va)                                     \
+	do {                                                                  \
+		struct vevent __event;                                        \
+									      \
+		ASSERT_TRUE(next_event(q, &__event));                         \
+		EXPECT_TRUE(is_poke(&__event, sequence, sid, va));            \
+	} while (0)
+
 /* The host's log, from where it is opened on */
 struct klog {
 	int fd;
