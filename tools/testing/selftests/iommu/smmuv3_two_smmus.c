@@ -243,11 +243,12 @@ TEST_F(two_smmus, unmap_reaches_every_state)
 					       i);
 			}
 			vm_unmap(&self->vm, DIMM, GUEST_PAGE);
-			for (i = 0; i < 2; i++)
+			for (i = 0; i < 2; i++) {
 				EXPECT_FALSE(edu_reaches(&self->guest[i].edu,
 							 DIMM, self->dimm[0]))
 					TH_LOG("at %d and %d: %d", at[0], at[1],
 					       i);
+			}
 		}
 	}
 }
@@ -286,14 +287,16 @@ TEST_F(two_smmus, remap_is_seen_by_both)
 		void *dimm = self->dimm[round % 2];
 
 		vm_map(&self->vm, DIMM, dimm, GUEST_PAGE);
-		for (i = 0; i < 2; i++)
+		for (i = 0; i < 2; i++) {
 			EXPECT_TRUE(edu_reaches(&self->guest[i].edu, VA, dimm))
 				TH_LOG("round %d, device %d", round, i);
+		}
 		vm_unmap(&self->vm, DIMM, GUEST_PAGE);
 		/* From one page to the next without a look in between, or with one */
-		for (i = 0; i < 2 && round % 3; i++)
+		for (i = 0; i < 2 && round % 3; i++) {
 			EXPECT_FALSE(edu_reaches(&self->guest[i].edu, VA, dimm))
 				TH_LOG("round %d, device %d", round, i);
+		}
 	}
 }
 
@@ -329,13 +332,15 @@ TEST_F(two_smmus, unmap_of_ranges)
 			}
 		}
 		vm_unmap(vm, base, len);
-		for (i = 0; i < 2; i++)
-			for (k = 0; k < 4; k++)
+		for (i = 0; i < 2; i++) {
+			for (k = 0; k < 4; k++) {
 				EXPECT_EQ(k == 3,
 					  edu_reaches(&self->guest[i].edu,
 						      base + at[k], mem + at[k]))
 					TH_LOG("%u pages, device %u, place %u",
 					       pages[r], i, k);
+			}
+		}
 		vm_unmap(vm, base + len, GUEST_PAGE);
 		munmap(mem, len + GUEST_PAGE);
 	}
@@ -884,9 +889,10 @@ TEST_F(two_smmus, churn)
 		for (k = 0; k < DIMM_PAGES; k++)
 			page[k] = dimm + k * GUEST_PAGE;
 		/* Since it was taken away, the other buffer has been used. */
-		if (round > 1)
+		if (round > 1) {
 			ASSERT_EQ(sum[round % 2], checksum(dimm, written))
 				TH_LOG("written to after round %u", round - 2);
+		}
 		memset(dimm, 0, written);
 		for (i = 0; i < 2; i++)
 			fill(page[2 + i], churn_word(i, round));
