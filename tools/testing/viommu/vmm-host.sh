@@ -43,14 +43,15 @@ assign()
 }
 
 # qemu name disk ram args...: start a guest. It has an SMMUv3 of its own, with the
-# properties $smmu, for what is plugged into the ports rp1 to rp3.
+# properties $smmu, for what is plugged into the ports rp1 to rp3. $more is put to its
+# kernel's command line.
 qemu()
 {
 	name=$1 disk=$2 ram=$(ram "$3")
 	shift 3
 	# Strict invalidation. What the kernel does not know goes to its init.
 	append="loglevel=${loglevel:-5} console=ttyAMA0 acpi=force panic=-1 oops=panic iommu.strict=1 iommu.passthrough=0"
-	append="$append guest=$name sum=$(cat "$run/$disk.sum") head=$(cat "$run/$disk.head")"
+	append="$append guest=$name sum=$(cat "$run/$disk.sum") head=$(cat "$run/$disk.head") ${more:-}"
 	# shellcheck disable=SC2086 # several arguments
 	exec chroot /vmm qemu-system-aarch64 -nodefaults -no-user-config -name "$name" \
 		-M virt,accel=kvm,gic-version=3,its=on -cpu host -smp 1 $ram -bios /QEMU_EFI.fd \
