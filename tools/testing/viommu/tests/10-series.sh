@@ -190,6 +190,8 @@ SIGNOFF="A Maintainer <a@maintainer.invalid>" "$top/scripts/series" 2>/dev/null
 check "SIGNOFF signs each patch off" \
 	[ "$(grep -Hc '^Signed-off-by: A Maintainer <a@maintainer.invalid>$' "$build"/series/*.patch | grep -c ':1$')" = \
 	  "$(git -C "$here" rev-list --count base..refs/viommu/tip)" ]
+check "SIGNOFF is the author of each patch" \
+	[ "$(sed -s -n 2p "$build"/series/*.patch | sort -u)" = "From: A Maintainer <a@maintainer.invalid>" ]
 signoff_bad()
 {
 	SIGNOFF="A Maintainer" "$top/scripts/series"
