@@ -28,6 +28,7 @@ help:
 	@echo ''
 	@echo 'KSRC=           another 6.12.y, tree or tarball, instead of Debian'"'"'s source'
 	@echo 'TESTS="a b"     only these of $(W)/tests'
+	@echo 'CASE=           only this FIXTURE.TEST of the kselftests, e.g. stage1.unmap_ends_it'
 
 deps:
 	@scripts/deps
@@ -69,7 +70,13 @@ test-vmm: image
 	@V=1 TESTS=70-vmm $(W)/test
 
 test: deps
+ifdef CASE
+	@$(W)/image
+	@$(W)/initramfs
+	@$(W)/case $(CASE)
+else
 	@$(W)/test
+endif
 
 test-long: deps
 	@LONG=1 $(W)/test

@@ -111,3 +111,13 @@ check "a skip that the run names does not" may_skip
 check "KUnit: all suites ran" kunit_runs
 says "KUnit: a suite that did not run fails" "^not ok - boot: third: KUnit ran no case" kunit_lost
 says "KUnit: a skip fails" "^not ok - boot: skipped: second: two" kunit_skips
+
+# One case of the kselftests, and no other
+if MACHINE_IMAGE=$quick "$viommu/case" msi.window_is_full > "$scratch/out" 2>&1 &&
+   [ "$(grep -cE '^(ok|not ok) - .*[.]' "$scratch/out")" = 1 ]; then
+	ok "case: it runs, and no other"
+else
+	not_ok "case: it does not run, or others do"
+	sed 's/^/# /' "$scratch/out"
+fi
+refuses "case: one that is not there" 'no TEST_F[(]msi, nothing[)]' "$viommu/case" msi.nothing
