@@ -149,6 +149,7 @@ static inline struct arm_smmu_fake *arm_smmu_fake_create(struct kunit *test,
 	fake->smmu.vmid_bits = 8;
 	ida_init(&fake->smmu.vmid_map);
 	INIT_LIST_HEAD(&fake->smmu.stale_vmids);
+	INIT_LIST_HEAD(&fake->smmu.lost_vmids);
 	fake->smmu.evtq.q.llq.max_n_shift = 8;
 	fake->smmu.evtq.q.prod_reg = fake->smmu.base;
 

@@ -479,6 +479,14 @@ static void nested_test_nestable_on(struct kunit *test)
 				    arm_smmu_master_nestable_on(&s->master,
 								&s->parent),
 				    "case %u", i);
+
+		/* VFIO was told that all DMA is coherent */
+		s->parent.enforce_cache_coherency = true;
+		KUNIT_EXPECT_EQ_MSG(test, cases[i].nestable && cases[i].canwbs,
+				    arm_smmu_master_nestable_on(&s->master,
+								&s->parent),
+				    "case %u", i);
+		s->parent.enforce_cache_coherency = false;
 	}
 	s->dev.iommu = NULL;
 }

@@ -220,7 +220,8 @@ EXPORT_SYMBOL_IF_KUNIT(arm_smmu_master_nestable);
  * @parent: The nest parent
  *
  * The nest parent may have been made for an SMMU without S2FWB. Its tables then do
- * not force write-back, even if this SMMU could.
+ * not force write-back, even if this SMMU could. If coherent DMA is enforced on it,
+ * every device of it must have CANWBS.
  *
  * Context: Any.
  *
@@ -232,6 +233,11 @@ bool arm_smmu_master_nestable_on(struct arm_smmu_master *master,
 {
 	const struct io_pgtable_cfg *cfg =
 		&io_pgtable_ops_to_pgtable(parent->pgtbl_ops)->cfg;
+
+	/* Whoever enforces it later finds the device, if that is attached by then */
+	if (READ_ONCE(parent->enforce_cache_coherency) &&
+	    !arm_smmu_master_canwbs(master))
+		return false;
 
 	return arm_smmu_master_nestable(master) &&
 	       arm_smmu_nest_parent_fits(parent, master->smmu) &&

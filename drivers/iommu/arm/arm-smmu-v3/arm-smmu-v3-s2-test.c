@@ -1070,7 +1070,7 @@ static void unmap_page(struct kunit *test, struct more *more, unsigned int num)
 /*
  * More SMMUs than commands are in flight on at a time. Each gets the commands for its
  * own VMIDs, which have the same numbers everywhere, and completes them: what goes by
- * IPA before what goes for all of stage 1. The first two work in parallel.
+ * IPA before what goes for all of stage 1. At least 8 of them work in parallel.
  */
 static void s2_test_many_smmus(struct kunit *test)
 {
@@ -1082,6 +1082,9 @@ static void s2_test_many_smmus(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, more);
 	for (i = 0; i < num; i++)
 		add_smmu(test, &more[i]);
+	/* Each of them has two queues, and only one of these has the commands */
+	for (i = 0; i < num; i++)
+		more[i].fake->smmu.impl_ops = &two_queues;
 	/* First all of one kind, so that the VMIDs of an SMMU don't come together */
 	for (i = 0; i < num; i++)
 		KUNIT_ASSERT_EQ(test, 0, attach_plain(test, more[i].dev));

@@ -19,7 +19,17 @@
  *	read the list			write the STE
  *
  * Every unmap reads the list, and waits for the SMMUs meanwhile. So readers are in
- * an SRCU section. They neither wait for each other, nor for an attach.
+ * an SRCU section. They neither wait for each other, nor for an attach. Whoever takes
+ * a VMID off the list waits for all unmaps of nest parents that have begun before,
+ * another VM's too. These are bounded by their CMD_SYNCs, each of which gives up
+ * after a second. One SRCU domain for each nest parent would avoid this wait, but
+ * costs memory for each CPU that is not charged to anybody.
+ *
+ * All of this trusts the CMD_SYNC that follows a CFGI_STE. If it times out, the SMMU
+ * may go on using the old STE for some time, although its VMID has left the list. The
+ * VMID is not handed out again until a later invalidation of it has completed. On a
+ * Tegra241 the two can go by different queues, so that the second one completes while
+ * the first one is stuck.
  *
  * Commands are written to all SMMUs before the first CMD_SYNC is waited for, so
  * that the SMMUs work in parallel.
@@ -52,8 +62,8 @@
 #include "arm-smmu-v3-s2.h"
 
 /*
- * Protects arm_smmu_device::stale_vmids, arm_smmu_master::vmids and num_vmids, and
- * arm_smmu_vmid::payer
+ * Protects arm_smmu_device::stale_vmids and lost_vmids, arm_smmu_master::vmids and
+ * num_vmids, and arm_smmu_vmid::payer
  */
 static DEFINE_MUTEX(arm_smmu_vmid_lock);
 
@@ -61,8 +71,8 @@ static DEFINE_MUTEX(arm_smmu_vmid_lock);
 DEFINE_STATIC_SRCU(arm_smmu_s2_srcu);
 
 /*
- * The most commands for a change, if there are fewer VMIDs than that: as many as an
- * SVA domain may use before it gives up on ranges.
+ * The most commands by IPA for a change, of all VMIDs together. An SVA domain gives
+ * up on ranges at as many with 4 KiB pages.
  */
 #define ARM_SMMU_S2_MAX_CMDS	512
 
@@ -263,6 +273,7 @@ void arm_smmu_forget_stale_vmids(struct arm_smmu_device *smmu)
 	struct arm_smmu_vmid *v, *next;
 
 	guard(mutex)(&arm_smmu_vmid_lock);
+	list_splice_init(&smmu->lost_vmids, &smmu->stale_vmids);
 	list_for_each_entry_safe(v, next, &smmu->stale_vmids, stale_node) {
 		list_del(&v->stale_node);
 		arm_smmu_vmid_release(smmu, v);
@@ -382,7 +393,9 @@ void arm_smmu_s2_vmid_abandon(struct arm_smmu_domain *parent,
 		arm_smmu_s2_vmid_unlist(parent->nest, user);
 	synchronize_srcu(&arm_smmu_s2_srcu);
 
-	/* Stays on the list of its payer, whose VMs may do this again and again */
+	/* Its payer, whose VMs may do this again and again, goes on paying */
+	guard(mutex)(&arm_smmu_vmid_lock);
+	list_add_tail(&user->alloc->stale_node, &user->smmu->lost_vmids);
 }
 
 /**
@@ -484,79 +497,92 @@ EXPORT_SYMBOL_IF_KUNIT(arm_smmu_s2_plain_put);
 /* Commands for several SMMUs, one SMMU after the other */
 struct arm_smmu_s2_cmds {
 	struct arm_smmu_device *smmu;
+	int err;
+	unsigned int num_posted;
 	struct {
 		struct arm_smmu_device *smmu;
 		struct arm_smmu_cmdq *cmdq;
 	} posted[ARM_SMMU_S2_POSTED_MAX];
-	unsigned int num_posted;
 	struct arm_smmu_cmdq_batch batch;
 };
 
 static void arm_smmu_s2_cmds_init(struct arm_smmu_s2_cmds *cmds)
 {
-	/* Leave the batch as it is: a command is cheap to issue, a KiB to clear is not */
+	/* Clearing the 1 KiB of the batch would cost more than a command does */
 	cmds->smmu = NULL;
+	cmds->err = 0;
 	cmds->num_posted = 0;
 }
 
-/*
- * The next commands are for @smmu. Commands for another one go to its queue now; they
- * execute while those for @smmu are written. Returns false if arm_smmu_s2_cmds_end()
- * has to wait for others first.
- */
-static bool arm_smmu_s2_cmds_next(struct arm_smmu_s2_cmds *cmds,
-				  struct arm_smmu_device *smmu,
-				  struct arm_smmu_cmdq_ent *cmd)
-{
-	if (cmds->smmu == smmu)
-		return true;
-
-	if (cmds->smmu) {
-		struct arm_smmu_cmdq_batch *batch = &cmds->batch;
-
-		if (cmds->num_posted == ARM_SMMU_S2_POSTED_MAX)
-			return false;
-		arm_smmu_cmdq_issue_cmdlist(cmds->smmu, batch->cmdq,
-					    batch->cmds, batch->num, false);
-		cmds->posted[cmds->num_posted].smmu = cmds->smmu;
-		cmds->posted[cmds->num_posted].cmdq = batch->cmdq;
-		cmds->num_posted++;
-	}
-	cmds->smmu = smmu;
-	arm_smmu_cmdq_batch_init(smmu, &cmds->batch, cmd);
-	return true;
-}
-
-/* Wait until all commands are complete */
-static int arm_smmu_s2_cmds_end(struct arm_smmu_s2_cmds *cmds)
+static void arm_smmu_s2_cmds_wait(struct arm_smmu_s2_cmds *cmds)
 {
 	unsigned int i;
-	int ret;
+	int err;
+
+	for (i = 0; i != cmds->num_posted; i++) {
+		/* A CMD_SYNC waits for the commands of its own queue only */
+		err = arm_smmu_cmdq_issue_cmdlist(cmds->posted[i].smmu,
+						  cmds->posted[i].cmdq, NULL, 0,
+						  true);
+		cmds->err = cmds->err ?: err;
+	}
+	cmds->num_posted = 0;
+}
+
+/* Wait until all commands are complete. Returns the first error of any SMMU. */
+static int arm_smmu_s2_cmds_end(struct arm_smmu_s2_cmds *cmds)
+{
+	int err = 0;
+
+	if (cmds->smmu)
+		err = arm_smmu_cmdq_batch_submit(cmds->smmu, &cmds->batch);
+	cmds->smmu = NULL;
+	cmds->err = cmds->err ?: err;
+	arm_smmu_s2_cmds_wait(cmds);
+	return cmds->err;
+}
+
+/* The next commands are for another SMMU. Those before execute meanwhile. */
+static void arm_smmu_s2_cmds_post(struct arm_smmu_s2_cmds *cmds)
+{
+	struct arm_smmu_cmdq_batch *batch = &cmds->batch;
 
 	if (!cmds->smmu)
-		return 0;
+		return;
 
-	ret = arm_smmu_cmdq_batch_submit(cmds->smmu, &cmds->batch);
-	for (i = 0; i != cmds->num_posted; i++) {
-		/* By the queue that has the commands: another one overtakes it */
-		int err = arm_smmu_cmdq_issue_cmdlist(cmds->posted[i].smmu,
-						      cmds->posted[i].cmdq,
-						      NULL, 0, true);
-
-		ret = ret ?: err;
+	/* It wants a CMD_SYNC whenever commands are issued */
+	if (cmds->smmu->options & ARM_SMMU_OPT_CMDQ_FORCE_SYNC) {
+		arm_smmu_s2_cmds_end(cmds);
+		return;
 	}
-	arm_smmu_s2_cmds_init(cmds);
-	return ret;
+	if (cmds->num_posted == ARM_SMMU_S2_POSTED_MAX)
+		arm_smmu_s2_cmds_wait(cmds);
+
+	arm_smmu_cmdq_issue_cmdlist(cmds->smmu, batch->cmdq, batch->cmds,
+				    batch->num, false);
+	cmds->posted[cmds->num_posted].smmu = cmds->smmu;
+	cmds->posted[cmds->num_posted].cmdq = batch->cmdq;
+	cmds->num_posted++;
+	cmds->smmu = NULL;
+}
+
+/* The batch is for @smmu, and begins with a command like @cmd */
+static void arm_smmu_s2_cmds_on(struct arm_smmu_s2_cmds *cmds,
+				struct arm_smmu_device *smmu,
+				struct arm_smmu_cmdq_ent *cmd)
+{
+	if (cmds->smmu == smmu)
+		return;
+	arm_smmu_s2_cmds_post(cmds);
+	cmds->smmu = smmu;
+	arm_smmu_cmdq_batch_init(smmu, &cmds->batch, cmd);
 }
 
 static void arm_smmu_s2_cmds_add(struct arm_smmu_s2_cmds *cmds,
 				 struct arm_smmu_device *smmu,
 				 struct arm_smmu_cmdq_ent *cmd)
 {
-	if (!arm_smmu_s2_cmds_next(cmds, smmu, cmd)) {
-		arm_smmu_s2_cmds_end(cmds);
-		arm_smmu_s2_cmds_next(cmds, smmu, cmd);
-	}
+	arm_smmu_s2_cmds_on(cmds, smmu, cmd);
 	arm_smmu_cmdq_batch_add(smmu, &cmds->batch, cmd);
 }
 
@@ -603,9 +629,10 @@ static unsigned long arm_smmu_s2_range_cmds(struct arm_smmu_device *smmu,
  * stage 1 comes second, and also hits what was combined from a stage 2 entry that
  * was still there during the first.
  *
- * On an SMMU where the ranges are more commands than ARM_SMMU_S2_MAX_CMDS, each VMID
- * is invalidated as a whole, by one command. So an unmap issues that many commands
- * of each of the two kinds to an SMMU, or as many as there are VMIDs.
+ * If the ranges of all VMIDs would be more than ARM_SMMU_S2_MAX_CMDS commands, each
+ * VMID is invalidated as a whole, by one command. So a change is at most that many
+ * commands by IPA and one for each VMID. SMMUs with and without range invalidation
+ * decide for themselves, and both times alike.
  *
  * The ATCs are left to the caller.
  *
@@ -649,10 +676,7 @@ void arm_smmu_nest_parent_inv_range(struct arm_smmu_domain *smmu_domain,
 			arm_smmu_s2_cmds_add(&cmds, smmu, &cmd);
 			continue;
 		}
-		if (!arm_smmu_s2_cmds_next(&cmds, smmu, &cmd)) {
-			arm_smmu_s2_cmds_end(&cmds);
-			arm_smmu_s2_cmds_next(&cmds, smmu, &cmd);
-		}
+		arm_smmu_s2_cmds_on(&cmds, smmu, &cmd);
 		arm_smmu_tlb_add_range(smmu, &cmds.batch, &cmd, iova, size,
 				       granule, smmu_domain);
 	}
@@ -727,7 +751,7 @@ int arm_smmu_nest_parent_atc_inv(struct arm_smmu_domain *smmu_domain,
 	unsigned long flags, from = 0;
 	struct arm_smmu_cmdq_ent cmd;
 	bool again;
-	int ret = 0;
+	int i;
 
 	/* See arm_smmu_atc_inv_domain() */
 	smp_mb();
@@ -736,8 +760,6 @@ int arm_smmu_nest_parent_atc_inv(struct arm_smmu_domain *smmu_domain,
 
 	arm_smmu_s2_cmds_init(&cmds);
 	do {
-		int i, err;
-
 		again = false;
 		spin_lock_irqsave(&smmu_domain->devices_lock, flags);
 		list_for_each_entry(md, &smmu_domain->devices, devices_elm) {
@@ -747,6 +769,13 @@ int arm_smmu_nest_parent_atc_inv(struct arm_smmu_domain *smmu_domain,
 			    (unsigned long)master->smmu < from)
 				continue;
 
+			/* One SMMU at a time: its queue can be full */
+			if (cmds.smmu && cmds.smmu != master->smmu) {
+				from = (unsigned long)master->smmu;
+				again = true;
+				break;
+			}
+
 			/* Under stage 1 an ATC holds VAs */
 			if (md->nested)
 				arm_smmu_atc_inv_to_cmd(IOMMU_NO_PASID, 0, 0,
@@ -755,21 +784,14 @@ int arm_smmu_nest_parent_atc_inv(struct arm_smmu_domain *smmu_domain,
 				arm_smmu_atc_inv_to_cmd(md->ssid, iova, size,
 							&cmd);
 
-			/* Wait without the lock, then go on with this SMMU */
-			if (!arm_smmu_s2_cmds_next(&cmds, master->smmu, &cmd)) {
-				from = (unsigned long)master->smmu;
-				again = true;
-				break;
-			}
 			for (i = 0; i < master->num_streams; i++) {
 				cmd.atc.sid = master->streams[i].id;
-				arm_smmu_cmdq_batch_add(master->smmu,
-							&cmds.batch, &cmd);
+				arm_smmu_s2_cmds_add(&cmds, master->smmu, &cmd);
 			}
 		}
 		spin_unlock_irqrestore(&smmu_domain->devices_lock, flags);
-		err = arm_smmu_s2_cmds_end(&cmds);
-		ret = ret ?: err;
+		if (again)
+			arm_smmu_s2_cmds_post(&cmds);
 	} while (again);
-	return ret;
+	return arm_smmu_s2_cmds_end(&cmds);
 }

@@ -23,7 +23,7 @@
  *         once the device is gone
  * @payer_node: Entry in arm_smmu_master::vmids
  * @stale_node: Entry in arm_smmu_device::stale_vmids, where the VMID waits until
- *              its TLB entries are invalidated
+ *              its TLB entries are invalidated; or in lost_vmids, for good
  * @vmid: The VMID
  */
 struct arm_smmu_vmid {

@@ -502,6 +502,7 @@ static int cmdqv_test_init(struct kunit *test)
 	smmu->vmid_bits = 16;
 	ida_init(&smmu->vmid_map);
 	INIT_LIST_HEAD(&smmu->stale_vmids);
+	INIT_LIST_HEAD(&smmu->lost_vmids);
 	f->impl_ops.viommu_ops = tegra241_cmdqv_viommu_ops;
 	f->impl_ops.hw_info = tegra241_cmdqv_hw_info;
 	smmu->impl_ops = &f->impl_ops;
@@ -556,7 +557,8 @@ static void cmdqv_test_exit(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, list_empty(&s->nest.users));
 	/* What a broken block keeps for good */
 	tegra241_cmdqv_guests_exit(&s->fake->cmdqv);
-	ida_destroy(&s->fake->cmdqv.smmu.vmid_map);
+	arm_smmu_forget_stale_vmids(&s->fake->cmdqv.smmu);
+	KUNIT_EXPECT_TRUE(test, ida_is_empty(&s->fake->cmdqv.smmu.vmid_map));
 	ida_destroy(&s->fake->cmdqv.vintf_ids);
 }
 
