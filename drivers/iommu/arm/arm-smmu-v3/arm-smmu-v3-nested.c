@@ -234,8 +234,8 @@ bool arm_smmu_master_nestable_on(struct arm_smmu_master *master,
 	const struct io_pgtable_cfg *cfg =
 		&io_pgtable_ops_to_pgtable(parent->pgtbl_ops)->cfg;
 
-	/* Whoever enforces it later finds the device, if that is attached by then */
-	if (READ_ONCE(parent->enforce_cache_coherency) &&
+	/* For VIOMMU_ALLOC; the attach looks again, under devices_lock */
+	if (data_race(parent->enforce_cache_coherency) &&
 	    !arm_smmu_master_canwbs(master))
 		return false;
 
