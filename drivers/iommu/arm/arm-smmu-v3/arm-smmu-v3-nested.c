@@ -235,7 +235,7 @@ bool arm_smmu_master_nestable_on(struct arm_smmu_master *master,
 		&io_pgtable_ops_to_pgtable(parent->pgtbl_ops)->cfg;
 
 	/* For VIOMMU_ALLOC; the attach looks again, under devices_lock */
-	if (data_race(parent->enforce_cache_coherency) &&
+	if (data_race(!!parent->enforce_cache_coherency) &&
 	    !arm_smmu_master_canwbs(master))
 		return false;
 
