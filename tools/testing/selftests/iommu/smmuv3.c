@@ -475,6 +475,9 @@ TEST_F(vsmmu, vmids_of_a_device_run_out_and_come_back)
 	EXPECT_TRUE(goes_after(guest, &c));
 	for (i = 0; i < n; i++)
 		ids[i] = viommu_alloc(vm, guest->edu.dev_id);
+	/* That of the nest parent went when the device moved to its guest */
+	EXPECT_EQ(0, __viommu_alloc(vm, guest->edu.dev_id, vm->s2,
+				    IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &ids[n++]));
 	EXPECT_EQ(-ENOSPC, __viommu_alloc(vm, guest->edu.dev_id, vm->s2,
 					  IOMMU_VIOMMU_TYPE_ARM_SMMUV3,
 					  &ids[n]));
