@@ -83,7 +83,7 @@ static bool ring_lost_is_due(struct ring_log *log)
 }
 
 static void ring_init(struct kunit *test, struct ring_log *log, u32 depth,
-		       u32 event_size, u32 start)
+		      u32 event_size, u32 start)
 {
 	size_t size = sizeof(struct iommufd_vevent_header) + event_size;
 	size_t bytes = depth * size;
@@ -171,7 +171,7 @@ static u32 ring_next_waiting(struct ring_log *log, u32 n)
 }
 
 static void ring_check_records(struct ring_log *log, const u8 *records,
-				u32 num)
+			       u32 num)
 {
 	const struct iommufd_vevent_header *header;
 	struct kunit *test = log->test;

@@ -64,8 +64,9 @@ int iommufd_test_md_iova_to_phys(struct iommufd_ucmd *ucmd)
 		return PTR_ERR(hwpt);
 	cmd->iova_to_phys.out_phys =
 		mock_domain_lookup(hwpt->common.domain, cmd->iova_to_phys.iova);
-	cmd->iova_to_phys.out_prot = mock_domain_lookup_prot(
-		hwpt->common.domain, cmd->iova_to_phys.iova);
+	cmd->iova_to_phys.out_prot =
+		mock_domain_lookup_prot(hwpt->common.domain,
+					cmd->iova_to_phys.iova);
 	iommufd_put_object(ucmd->ictx, &hwpt->common.obj);
 	return iommufd_ucmd_respond(ucmd, sizeof(*cmd));
 }

@@ -451,7 +451,7 @@ static void nested_test_nestable_on(struct kunit *test)
 {
 	static const struct {
 		bool smmu_fwb, tables_fwb, canwbs, nestable;
-	} cases[] = {
+	} rows[] = {
 		{ false, false, false, false },
 		{ false, false, true, true },
 		{ true, false, false, false },
@@ -468,21 +468,21 @@ static void nested_test_nestable_on(struct kunit *test)
 
 	s->dev.iommu = &iommu;
 	s->master.dev = &s->dev;
-	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+	for (i = 0; i < ARRAY_SIZE(rows); i++) {
 		s->smmu.features = ARM_SMMU_FEAT_NESTING;
-		if (cases[i].smmu_fwb)
+		if (rows[i].smmu_fwb)
 			s->smmu.features |= ARM_SMMU_FEAT_S2FWB;
 		s->pgtable.cfg.quirks =
-			cases[i].tables_fwb ? IO_PGTABLE_QUIRK_ARM_S2FWB : 0;
-		fwspec.flags = cases[i].canwbs ? IOMMU_FWSPEC_PCI_RC_CANWBS : 0;
-		KUNIT_EXPECT_EQ_MSG(test, cases[i].nestable,
+			rows[i].tables_fwb ? IO_PGTABLE_QUIRK_ARM_S2FWB : 0;
+		fwspec.flags = rows[i].canwbs ? IOMMU_FWSPEC_PCI_RC_CANWBS : 0;
+		KUNIT_EXPECT_EQ_MSG(test, rows[i].nestable,
 				    arm_smmu_master_nestable_on(&s->master,
 								&s->parent),
 				    "case %u", i);
 
 		/* VFIO was told that all DMA is coherent */
 		s->parent.enforce_cache_coherency = true;
-		KUNIT_EXPECT_EQ_MSG(test, cases[i].nestable && cases[i].canwbs,
+		KUNIT_EXPECT_EQ_MSG(test, rows[i].nestable && rows[i].canwbs,
 				    arm_smmu_master_nestable_on(&s->master,
 								&s->parent),
 				    "case %u", i);

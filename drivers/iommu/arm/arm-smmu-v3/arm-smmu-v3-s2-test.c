@@ -1226,7 +1226,7 @@ static void s2_test_fits(struct kunit *test)
 		int ias, oas;
 		unsigned long more_pages, fewer_pages;
 		bool fits;
-	} cases[] = {
+	} rows[] = {
 		{ "the same", .fits = true },
 		{ "more input", .ias = 8, .fits = true },
 		{ "more output", .oas = 8, .fits = true },
@@ -1253,21 +1253,21 @@ static void s2_test_fits(struct kunit *test)
 
 	smmu = kunit_kzalloc(test, sizeof(*smmu), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, smmu);
-	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+	for (i = 0; i < ARRAY_SIZE(rows); i++) {
 		smmu->features = s->fake->smmu.features;
-		smmu->features &= ~cases[i].without;
+		smmu->features &= ~rows[i].without;
 		if (!(smmu->features & ARM_SMMU_FEAT_TRANS_S1) ||
 		    !(smmu->features & ARM_SMMU_FEAT_TRANS_S2))
 			smmu->features &= ~ARM_SMMU_FEAT_NESTING;
-		smmu->features |= cases[i].with;
-		smmu->ias = s->fake->smmu.ias + cases[i].ias;
-		smmu->oas = s->fake->smmu.oas + cases[i].oas;
+		smmu->features |= rows[i].with;
+		smmu->ias = s->fake->smmu.ias + rows[i].ias;
+		smmu->oas = s->fake->smmu.oas + rows[i].oas;
 		smmu->pgsize_bitmap = s->fake->smmu.pgsize_bitmap;
-		smmu->pgsize_bitmap |= cases[i].more_pages;
-		smmu->pgsize_bitmap &= ~cases[i].fewer_pages;
-		KUNIT_EXPECT_EQ_MSG(test, cases[i].fits,
+		smmu->pgsize_bitmap |= rows[i].more_pages;
+		smmu->pgsize_bitmap &= ~rows[i].fewer_pages;
+		KUNIT_EXPECT_EQ_MSG(test, rows[i].fits,
 				    arm_smmu_nest_parent_fits(s->parent, smmu),
-				    "%s", cases[i].name);
+				    "%s", rows[i].name);
 	}
 
 	/* Tables that need neither serve an SMMU that has both */
@@ -1467,7 +1467,7 @@ static void s2_test_attributes(struct kunit *test)
 	static const struct {
 		int prot;
 		u64 fwb, plain;
-	} cases[] = {
+	} rows[] = {
 		/* Write-back whatever stage 1 says, or write-back if it agrees */
 		{ IOMMU_READ | IOMMU_WRITE | IOMMU_CACHE, 0x6, 0xf },
 		{ IOMMU_READ | IOMMU_CACHE, 0x6, 0xf },
@@ -1483,7 +1483,7 @@ static void s2_test_attributes(struct kunit *test)
 	s->fake->smmu.features &= ~ARM_SMMU_FEAT_S2FWB;
 	plain = make_domain(test, IOMMU_HWPT_ALLOC_NEST_PARENT);
 
-	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+	for (i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct arm_smmu_domain *domains[] = { s->parent, plain };
 		u64 iova = SZ_2M + i * SZ_4K;
 		u64 paddr = SZ_1G + i * SZ_4K;
@@ -1495,12 +1495,12 @@ static void s2_test_attributes(struct kunit *test)
 
 			KUNIT_ASSERT_EQ(test, 0,
 					ops->map_pages(ops, iova, paddr, SZ_4K,
-						       1, cases[i].prot,
+						       1, rows[i].prot,
 						       GFP_KERNEL, &mapped));
 			pte = leaf_of(domains[j], iova);
 			KUNIT_EXPECT_EQ(test, pte & GENMASK_ULL(47, 12), paddr);
 			KUNIT_EXPECT_EQ_MSG(test, pte >> 2 & 0xf,
-					    j ? cases[i].plain : cases[i].fwb,
+					    j ? rows[i].plain : rows[i].fwb,
 					    "case %u", i);
 		}
 	}

@@ -69,6 +69,7 @@ struct arm_smmu_s2_plain {
  * @num_users: How many
  */
 struct arm_smmu_nest_parent {
+	/* Not for readers */
 	struct mutex			lock;
 	struct list_head		users;
 	unsigned int			num_users;

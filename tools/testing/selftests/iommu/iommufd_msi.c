@@ -28,7 +28,7 @@ static int vector(int fd, __u32 stdev_id, __u64 doorbell, __u64 *iova)
 }
 
 /* What a doorbell must be mapped as: IOMMU_WRITE | IOMMU_NOEXEC | IOMMU_MMIO */
-#define DOORBELL_PROT	(1 << 1 | 1 << 3 | 1 << 4)
+#define DOORBELL_PROT	0x1a
 
 /* What a HWPT maps @iova to, 0 if to nothing, and -1 if not as a doorbell */
 static __u64 mapped_to(int fd, __u32 hwpt_id, __u64 iova)
