@@ -304,12 +304,12 @@ static void ring_test_random(struct kunit *test)
 				ring_report_some(log, burst);
 			else if (ring_rnd(log, 3))
 				ring_read(log, ring_rnd(log, depth + 1),
-					   ring_rnd(log, 2) ? burst : 0);
+					  ring_rnd(log, 2) ? burst : 0);
 			else if (!ring_rnd(log, 8))
 				ring_drain(log);
 			told = log->told;
 			ring_read_lost(log, ring_rnd(log, 2),
-					ring_rnd(log, 2) ? burst : 0);
+				       ring_rnd(log, 2) ? burst : 0);
 			headers += told != log->told;
 		}
 		ring_drain(log);
