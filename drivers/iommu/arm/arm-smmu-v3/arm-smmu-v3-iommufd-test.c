@@ -1030,7 +1030,7 @@ static void iommufd_test_attach_canwbs(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, arm_smmu_viommu_ops(&s->dev->dev, 1));
 	KUNIT_EXPECT_EQ(test, -EINVAL, s1->ops->attach_dev(s1, &s->dev->dev));
 	KUNIT_EXPECT_EQ(test, -EINVAL, s->ops->member_join(s1, &s->dev->dev));
-	KUNIT_EXPECT_EQ(test, ste->data[0], 0);
+	KUNIT_EXPECT_EQ(test, le64_to_cpu(ste->data[0]), 0);
 	s->dev->fwspec.flags = IOMMU_FWSPEC_PCI_RC_CANWBS;
 	KUNIT_EXPECT_EQ(test, 0, s1->ops->attach_dev(s1, &s->dev->dev));
 
@@ -1076,8 +1076,8 @@ static void iommufd_test_attach_clears_cd(struct kunit *test)
 		cd->data[1] = cpu_to_le64(0x12345000);
 		arm_smmu_fake_forget(s->fake);
 		KUNIT_EXPECT_EQ(test, 0, d->ops->attach_dev(d, &s->dev->dev));
-		KUNIT_EXPECT_EQ(test, cd->data[0], 0);
-		KUNIT_EXPECT_EQ(test, cd->data[1], 0);
+		KUNIT_EXPECT_EQ(test, le64_to_cpu(cd->data[0]), 0);
+		KUNIT_EXPECT_EQ(test, le64_to_cpu(cd->data[1]), 0);
 		/* CFGI_CD after the last CFGI_STE */
 		KUNIT_EXPECT_GE(test, last_cmd(s->fake, 0x03), 0);
 		KUNIT_EXPECT_GT(test, last_cmd(s->fake, 0x05),

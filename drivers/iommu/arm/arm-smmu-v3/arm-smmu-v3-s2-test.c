@@ -1145,7 +1145,8 @@ static void s2_test_other_smmu(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, attach_plain(test, more.dev));
 	KUNIT_EXPECT_EQ(test, ste_vmid(s, SID), 4);
 	KUNIT_EXPECT_EQ(test, le64_to_cpu(more.strtab[SID].data[2]) & 0xffff, 1);
-	KUNIT_EXPECT_EQ(test, more.strtab[SID].data[3], s->strtab[SID].data[3]);
+	KUNIT_EXPECT_EQ(test, le64_to_cpu(more.strtab[SID].data[3]),
+			le64_to_cpu(s->strtab[SID].data[3]));
 
 	/* The last device behind an SMMU takes the VMID of that one with it */
 	arm_smmu_fake_forget(s->fake);
