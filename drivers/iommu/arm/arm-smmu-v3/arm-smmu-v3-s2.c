@@ -587,7 +587,8 @@ static void arm_smmu_s2_cmds_add(struct arm_smmu_s2_cmds *cmds,
 }
 
 /* The tables were changed before */
-static int arm_smmu_s2_read_lock(void) __acquires(&arm_smmu_s2_srcu)
+static int arm_smmu_s2_read_lock(void)
+	__acquires(&arm_smmu_s2_srcu)
 {
 	/* Pairs with arm_smmu_s2_vmid_list() */
 	smp_mb();
