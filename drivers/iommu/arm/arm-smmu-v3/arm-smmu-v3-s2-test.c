@@ -1050,6 +1050,18 @@ static void add_smmu(struct kunit *test, struct more *m)
 	m->fake->smmu.options = ARM_SMMU_OPT_SKIP_PREFETCH;
 }
 
+static struct more *add_smmus(struct kunit *test, unsigned int num)
+{
+	struct more *more;
+	unsigned int i;
+
+	more = kunit_kcalloc(test, num, sizeof(*more), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, more);
+	for (i = 0; i < num; i++)
+		add_smmu(test, &more[i]);
+	return more;
+}
+
 static void unmap_page(struct kunit *test, struct more *more, unsigned int num)
 {
 	struct setup *s = test->priv;
@@ -1076,12 +1088,8 @@ static void s2_test_many_smmus(struct kunit *test)
 {
 	unsigned int i, num = 20, waited = UINT_MAX, ahead = 0;
 	struct setup *s = test->priv;
-	struct more *more;
+	struct more *more = add_smmus(test, num);
 
-	more = kunit_kcalloc(test, num, sizeof(*more), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, more);
-	for (i = 0; i < num; i++)
-		add_smmu(test, &more[i]);
 	/* Each of them has two queues, and only one of these has the commands */
 	for (i = 0; i < num; i++)
 		more[i].fake->smmu.impl_ops = &two_queues;
@@ -1178,12 +1186,8 @@ static void s2_test_atc_smmus(struct kunit *test)
 {
 	unsigned int i, j, num = 20;
 	struct setup *s = test->priv;
-	struct more *more;
+	struct more *more = add_smmus(test, num);
 
-	more = kunit_kcalloc(test, num, sizeof(*more), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, more);
-	for (i = 0; i < num; i++)
-		add_smmu(test, &more[i]);
 	for (j = 0; j < 2; j++) {
 		for (i = 0; i < num; i++) {
 			struct arm_smmu_fake_dev *dev = more[i].dev;

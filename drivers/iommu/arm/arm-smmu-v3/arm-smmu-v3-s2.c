@@ -308,6 +308,15 @@ static void arm_smmu_s2_vmid_unlist(struct arm_smmu_nest_parent *nest,
 	WRITE_ONCE(nest->num_users, nest->num_users - 1);
 }
 
+/* No STE carries the VMID any more, and then no reader has its entry */
+static void arm_smmu_s2_vmid_retire(struct arm_smmu_nest_parent *nest,
+				    struct arm_smmu_s2_vmid *s2)
+{
+	scoped_guard(mutex, &nest->lock)
+		arm_smmu_s2_vmid_unlist(nest, s2);
+	synchronize_srcu(&arm_smmu_s2_srcu);
+}
+
 static int arm_smmu_s2_vmid_fill(struct arm_smmu_s2_vmid *s2,
 				 struct arm_smmu_master *master, bool stage1)
 {
@@ -365,10 +374,7 @@ void arm_smmu_s2_vmid_remove(struct arm_smmu_domain *parent,
 {
 	int ret = arm_smmu_vmid_inv(user->smmu, user->vmid);
 
-	scoped_guard(mutex, &parent->nest->lock)
-		arm_smmu_s2_vmid_unlist(parent->nest, user);
-	synchronize_srcu(&arm_smmu_s2_srcu);
-
+	arm_smmu_s2_vmid_retire(parent->nest, user);
 	arm_smmu_vmid_put(user->smmu, user->alloc, !ret);
 }
 EXPORT_SYMBOL_IF_KUNIT(arm_smmu_s2_vmid_remove);
@@ -388,10 +394,7 @@ void arm_smmu_s2_vmid_abandon(struct arm_smmu_domain *parent,
 			      struct arm_smmu_s2_vmid *user)
 {
 	arm_smmu_vmid_inv(user->smmu, user->vmid);
-
-	scoped_guard(mutex, &parent->nest->lock)
-		arm_smmu_s2_vmid_unlist(parent->nest, user);
-	synchronize_srcu(&arm_smmu_s2_srcu);
+	arm_smmu_s2_vmid_retire(parent->nest, user);
 
 	/* Its payer, whose VMs may do this again and again, goes on paying */
 	guard(mutex)(&arm_smmu_vmid_lock);
