@@ -10,6 +10,8 @@
  * both have CAP_IPC_LOCK. It wants to run as root.
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
+#include <linux/vfio.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -30,6 +32,8 @@
 /* Unprivileged, and used by nothing else */
 #define UID_A 12001
 #define UID_B 12002
+/* What a process can become */
+#define UID_LATER 12003
 
 /* Page @n of the part of the aperture that the tests map to */
 #define IOVA(n) (QUEUE_IOVA + (n) * PAGE_SIZE)
@@ -40,8 +44,13 @@ struct race;
 
 struct job {
 	int (*fn)(struct job *job);
+	/* What a thread of the process does, for job_in_a_thread() */
+	int (*inner)(struct job *job);
 	/* What @fn returned */
 	int rc;
+	/* For job_exec(): what a new program needs, besides @fd and @file */
+	int sock;
+	int probe_fd;
 	int fd;
 	__u32 ioas_id;
 	__u32 src_id;
@@ -55,18 +64,60 @@ struct job {
 struct proc {
 	pid_t pid;
 	int sock;
+	/* The number of the other end, in the process */
+	int their_sock;
 };
 
-static void proc_main(int sock)
+/*
+ * Do what comes by @sock. After execve() this program can lie elsewhere than that of the
+ * test: @shift is what has to be added to the addresses of its functions.
+ */
+static void proc_main(int sock, uintptr_t shift)
 {
 	struct job job;
 
 	while (read(sock, &job, sizeof(job)) == sizeof(job)) {
+		job.fn = (void *)((uintptr_t)job.fn + shift);
+		job.inner = (void *)((uintptr_t)job.inner + shift);
 		job.rc = job.fn(&job);
 		if (write(sock, &job, sizeof(job)) != sizeof(job))
 			break;
 	}
 	_exit(0);
+}
+
+/* Tells a new program its socket, and where proc_main() was in the old one */
+#define EXEC_ENV "IOMMUFD_CHANGE_PROCESS"
+
+/* Become a new program, which answers this job in place of the old one */
+static int job_exec(struct job *job)
+{
+	char env[60];
+
+	snprintf(env, sizeof(env), "%d %lx", job->sock,
+		 (unsigned long)proc_main);
+	if (fcntl(job->sock, F_SETFD, 0) || fcntl(job->fd, F_SETFD, 0) ||
+	    fcntl(job->probe_fd, F_SETFD, 0) || fcntl(job->file, F_SETFD, 0) ||
+	    setenv(EXEC_ENV, env, 1))
+		return errno;
+	execl("/proc/self/exe", "change_process", NULL);
+	return errno;
+}
+
+static __attribute__((constructor)) void go_on_after_exec(void)
+{
+	const char *env = getenv(EXEC_ENV);
+	struct job job = {};
+	unsigned long was;
+	int sock;
+
+	if (!env)
+		return;
+	if (sscanf(env, "%d %lx", &sock, &was) != 2 ||
+	    write(sock, &job, sizeof(job)) != sizeof(job))
+		_exit(1);
+	PAGE_SIZE = sysconf(_SC_PAGE_SIZE);
+	proc_main(sock, (uintptr_t)proc_main - was);
 }
 
 /* With @capable it is privileged; it is user @uid without any capability else */
@@ -85,13 +136,14 @@ static bool proc_start(struct proc *proc, bool capable, uid_t uid)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close(socks[0]);
 		if (setrlimit(RLIMIT_MEMLOCK, &rlim) ||
-		    (!capable && setresuid(uid, uid, uid)))
+		    (!capable && setresuid(uid, uid, UID_LATER)))
 			_exit(1);
 		/* setresuid() has cleared it */
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		proc_main(socks[1]);
+		proc_main(socks[1], 0);
 	}
 	close(socks[1]);
+	proc->their_sock = socks[1];
 	proc->sock = socks[0];
 	return proc->pid > 0;
 }
@@ -220,6 +272,49 @@ static int job_room(struct job *job)
 			return -1;
 	}
 	return low;
+}
+
+/* By the call that VFIO's container has for it */
+static int job_vfio_map(struct job *job)
+{
+	void *va = mmap(NULL, job->pages * PAGE_SIZE, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct vfio_iommu_type1_dma_map cmd = {
+		.argsz = sizeof(cmd),
+		.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+		.vaddr = (uintptr_t)va,
+		.iova = job->iova,
+		.size = job->pages * PAGE_SIZE,
+	};
+
+	if (va == MAP_FAILED)
+		return errno;
+	return call(job->fd, VFIO_IOMMU_MAP_DMA, &cmd);
+}
+
+/* Become another user, without a capability */
+static int job_become_later(struct job *job)
+{
+	return setresuid(UID_LATER, UID_LATER, UID_LATER) ? errno : 0;
+}
+
+static void *do_inner(void *arg)
+{
+	struct job *job = arg;
+
+	job->rc = job->inner(job);
+	return NULL;
+}
+
+/* What a thread does that is not the leader of its process and is gone afterwards */
+static int job_in_a_thread(struct job *job)
+{
+	pthread_t thread;
+	int rc;
+
+	rc = pthread_create(&thread, NULL, do_inner, job) ?:
+	     pthread_join(thread, NULL);
+	return rc ?: job->rc;
 }
 
 /* ---- What processes count while they race ---- */
@@ -743,6 +838,103 @@ TEST_F(change, other_iommufd_stays)
 	EXPECT_PAYS(8, 0);
 	EXPECT_EQ(0, CHANGE(NEW));
 	EXPECT_PAYS(3, 5);
+}
+
+TEST_F(change, memory_by_vfio_map_dma_changes_nothing)
+{
+	struct iommu_vfio_ioas cmd = {
+		.size = sizeof(cmd),
+		.op = IOMMU_VFIO_IOAS_SET,
+		.ioas_id = self->ioas_ids[2],
+	};
+
+	ASSERT_EQ(0, call(self->fd, IOMMU_VFIO_IOAS, &cmd));
+	MAP(OLD, 0, 0, 0, 5);
+	ASSERT_EQ(0, proc_run(OLD, JOB(job_vfio_map, .iova = IOVA(50),
+				       .pages = 2)));
+	EXPECT_EQ(EINVAL, CHANGE(NEW));
+	EXPECT_PAYS(7, 0);
+	UNMAP(OLD, 2, 50, 2);
+	EXPECT_EQ(0, CHANGE(NEW));
+	EXPECT_PAYS(0, 5);
+}
+
+/* A part of a huge page is charged for what it is */
+TEST_F(change, part_of_a_huge_page_moves)
+{
+	int file = memfd_create("huge", MFD_HUGETLB | MFD_CLOEXEC);
+	struct job map = JOB(job_map_file, .ioas_id = self->ioas_ids[0],
+			     .iova = IOVA(0), .src_iova = 3, .pages = 7);
+
+	ASSERT_NE(-1, file);
+	ASSERT_EQ(0, ftruncate(file, HPAGE));
+	/* The test maps it: the processes began before there was such a fd */
+	map.file = file;
+	ASSERT_EQ(0, map.fn(&map));
+	EXPECT_EQ(0, CHANGE(OLD));
+	EXPECT_PAYS(7, 0);
+	EXPECT_EQ(0, CHANGE(NEW));
+	EXPECT_PAYS(0, 7);
+	UNMAP(NEW, 0, 0, 7);
+	EXPECT_PAYS(0, 0);
+	close(file);
+}
+
+/* ---- The caller is not what it was ---- */
+
+/* A charge is that of the process, not of the thread that calls */
+TEST_F(change, thread_calls_for_its_process)
+{
+	__u32 stdev_id;
+
+	ASSERT_EQ(0, proc_run(OLD, JOB(job_in_a_thread, .inner = job_map_file,
+				       .ioas_id = self->ioas_ids[0],
+				       .iova = IOVA(0), .pages = 9)));
+	EXPECT_PAYS(9, 0);
+	EXPECT_EQ(0, proc_run(NEW, JOB(job_in_a_thread, .inner = job_change)));
+	EXPECT_PAYS(0, 9);
+
+	/* The thread is gone, and pages are pinned again */
+	test_ioctl_destroy(self->stdev_ids[0]);
+	EXPECT_PAYS(0, 0);
+	test_cmd_mock_domain(self->ioas_ids[0], &stdev_id, NULL, NULL);
+	EXPECT_PAYS(0, 9);
+	test_ioctl_destroy(stdev_id);
+}
+
+/* A VMM that replaces itself has a new mm, which pays for nothing until it asks to */
+TEST_F(change, memory_is_taken_over_after_execve)
+{
+	MAP(OLD, 0, 0, 0, 9);
+	ASSERT_EQ(0, proc_run(OLD, JOB(job_exec, .sock = self->old.their_sock,
+				       .probe_fd = self->probe_fd)));
+	EXPECT_EQ(0, proc_pages(OLD, "VmPin"));
+	EXPECT_EQ(0, proc_pages(OLD, "VmLck"));
+	/* The user is still who it was */
+	EXPECT_ROOM(OLD, variant->old_capable, variant->mm_mode ? 0 : 9);
+	EXPECT_EQ(0, CHANGE(OLD));
+	EXPECT_PAYS(9, 0);
+	EXPECT_EQ(0, CHANGE(NEW));
+	EXPECT_PAYS(0, 9);
+}
+
+/* Who becomes another user takes its memory along by a call, and not before */
+TEST_F(change, user_that_pays_is_that_of_the_call)
+{
+	const bool mm_pays = variant->mm_mode && !variant->old_capable;
+
+	MAP(OLD, 0, 0, 0, 9);
+	ASSERT_EQ(0, proc_run(OLD, JOB(job_become_later)));
+	EXPECT_ROOM(OLD, false, mm_pays ? 9 : 0);
+	EXPECT_ROOM(NEW, variant->new_capable,
+		    variant->one_user && !variant->old_capable ? 9 : 0);
+	EXPECT_EQ(0, CHANGE(OLD));
+	EXPECT_ROOM(OLD, false, 9);
+	EXPECT_ROOM(NEW, variant->new_capable, 0);
+	EXPECT_EQ(9, proc_pages(OLD, "VmPin"));
+	UNMAP(NEW, 0, 0, 9);
+	EXPECT_ROOM(OLD, false, 0);
+	EXPECT_EQ(0, proc_pages(OLD, "VmPin"));
 }
 
 /* ---- The old process is gone ---- */
