@@ -130,16 +130,21 @@ build_as()
 	[ "$arch" != arm64 ] || ! demand "$obj" IOMMUFD=m ARM_SMMU_V3=y > /dev/null || exports "$obj"
 }
 
-# selftests <objdir>: of $each, for arm64, with the headers made in <objdir>
+# selftests <objdir> [<from> <to>]: of $each, for arm64, with the headers made in <objdir>.
+# With two commits, what stood at <from> is kept, if nothing of it is different at <to>.
 selftests()
 {
-	local obj=$1 out=$each/.selftests f
+	local obj=$1 out=$each/.selftests dir=tools/testing/selftests/iommu f
 
 	mapfile -t f < <(fragments arm64)
-	rm -rf "$out" && mkdir -p "$out" &&
+	# The makefile does not know which program has which header.
+	if [ $# = 1 ] || [ -n "$(kgit diff --name-only --diff-filter=a "$2" "$3" -- "$dir/*.h")" ]; then
+		rm -rf "$out"
+	fi
+	mkdir -p "$out" &&
 	configure arm64 "$obj" "${f[@]}" &&
 	kmake arm64 "$obj" "$each" headers &&
-	make -s -j"$jobs" -C "$each/tools/testing/selftests/iommu" OUTPUT="$out" ARCH=arm64 \
+	make -s -j"$jobs" -C "$each/$dir" OUTPUT="$out" ARCH=arm64 \
 		CROSS_COMPILE=aarch64-linux-gnu- CC="$(compiler arm64)gcc" \
 		KHDR_INCLUDES="-isystem $obj/usr/include" LDFLAGS=-static USERCFLAGS='-O1 -Werror'
 }

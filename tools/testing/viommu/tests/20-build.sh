@@ -15,14 +15,17 @@
 tip=$(kgit rev-parse refs/viommu/tip)
 
 # One object directory for all commits, so that make compiles only what differs.
-last=base
+last=base programs=
 while read -r c; do
 	checkout "$c"
 	s=$(kgit log -1 --format=%s "$c")
 	mapfile -t what < <(touched arm64 "$last" "$c")
 	[ ${#what[@]} = 0 ] || check "arm64: $s" build arm64 "$each/.arm64" "${what[@]}"
-	[ -z "$(kgit diff --name-only "$last" "$c" -- tools/testing/selftests/iommu)" ] ||
-		check "selftests: $s" selftests "$each/.arm64"
+	if [ -n "$(kgit diff --name-only "$last" "$c" -- tools/testing/selftests/iommu)" ]; then
+		# shellcheck disable=SC2086 # of two words, or of none
+		check "selftests: $s" selftests "$each/.arm64" ${programs:+$programs $c}
+		programs=$c
+	fi
 	last=$c
 done < <(kgit rev-list --reverse "base..$tip")
 
