@@ -741,7 +741,8 @@ static void nested_test_write_host_configs(struct kunit *test)
 	s->master.cd_table.s1cdmax = 4;
 	arm_smmu_make_cdtable_ste(&cdtable, &s->master, false,
 				  STRTAB_STE_1_S1DSS_SSID0);
-	arm_smmu_make_s2_domain_ste(&s2, &s->master, &s->parent, false);
+	arm_smmu_make_s2_domain_ste(&s2, &s->master, &s->parent,
+				    s->parent.s2_cfg.vmid, false);
 	KUNIT_ASSERT_EQ(test, le64_to_cpu(s2.data[2]), s2_config(PARENT_VMID));
 
 	/* Config and VMID in words 0 and 2 */

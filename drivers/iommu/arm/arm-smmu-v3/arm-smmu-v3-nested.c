@@ -133,8 +133,8 @@ void arm_smmu_make_nested_ste(struct arm_smmu_ste *target,
 	 * Under the guest's VMID even if there is no stage 1: the guest turns
 	 * stage 1 on and off, and only so the STE changes in one word.
 	 */
-	arm_smmu_make_s2_vmid_ste(target, master, nested->vsmmu->parent,
-				  nested->vsmmu->s2.vmid, ats_enabled);
+	arm_smmu_make_s2_domain_ste(target, master, nested->vsmmu->parent,
+				    nested->vsmmu->s2.vmid, ats_enabled);
 
 	/*
 	 * Nobody answers a stalled fault of a nested domain, so neither stage
