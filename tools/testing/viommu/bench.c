@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "bench-memory.h"
 #include "lone_edu.h"
 #include "smmuv3_lib.h"
 #include "smmuv3_vevent.h"
@@ -27,7 +28,6 @@
 #define NOTHING_THERE	0x6000000000UL
 #define DMA_SIZE	4096
 #define STORM		4	/* DMAs, each of which faults many times */
-#define MAPPED_AT	(1UL << 36)
 
 static struct vm vm;
 static struct edu edu;
@@ -313,126 +313,14 @@ static void measure_events(void)
 
 /* ----------------------------------------------------------------- memory -- */
 
-/* What a VMM gives its guest. All of it is populated before it is mapped. */
-static const struct kind {
-	const char *name;
-	const char *what;
-	bool file;	/* mapped by the file, not by its address */
-	bool hugetlb;
-} kinds[] = {
-	{ .name = "anon", .what = "anonymous memory, 2 MiB pages" },
-	{ .name = "memfd", .what = "memfd, 4 KiB pages", .file = true },
-	{ .name = "hugetlb", .what = "hugetlb, 2 MiB pages", .file = true,
-	  .hugetlb = true },
-};
-
-static const struct {
-	const char *name;
-	const char *what;
-	size_t bytes;
-} sizes[] = {
-	{ "4k", "4 KiB", 4UL << 10 },
-	{ "8m", "8 MiB", 8UL << 20 },
-	{ "1g", "1 GiB", 1UL << 30 },
-};
-
-/* The memory, and its file unless it is anonymous. It starts at a huge page. */
-static void *populate(const struct kind *kind, size_t len, int *file)
+static void measure_kinds(void)
 {
-	int flags = MAP_FIXED | (kind->file ? MAP_SHARED :
-					      MAP_PRIVATE | MAP_ANONYMOUS);
-	char *va;
+	unsigned int k, f;
 
-	len = (len + HUGE_PAGE - 1) & -HUGE_PAGE;
-	*file = -1;
-	if (kind->hugetlb)
-		set_number("/proc/sys/vm/nr_hugepages", len / HUGE_PAGE);
-	if (kind->file) {
-		*file = memfd_create(kind->name,
-				     kind->hugetlb ? MFD_HUGETLB : 0);
-		if (*file < 0 || ftruncate(*file, len))
-			die("memfd: %s", strerror(errno));
-	}
-	va = mmap(NULL, len + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
-		  -1, 0);
-	if (va == MAP_FAILED)
-		die("mmap: %s", strerror(errno));
-	va = (char *)(((unsigned long)va + HUGE_PAGE - 1) & -HUGE_PAGE);
-	va = mmap(va, len, PROT_READ | PROT_WRITE, flags, *file, 0);
-	if (va == MAP_FAILED)
-		die("mmap of %s: %s", kind->name, strerror(errno));
-	if (!kind->file)
-		madvise(va, len, MADV_HUGEPAGE);
-	memset(va, 1, len);
-	return va;
-}
-
-static void unpopulate(const struct kind *kind, void *va, size_t len, int file)
-{
-	munmap(va, (len + HUGE_PAGE - 1) & -HUGE_PAGE);
-	if (file >= 0)
-		close(file);
-	if (kind->hugetlb)
-		set_number("/proc/sys/vm/nr_hugepages", 0);
-}
-
-static void map_file(int file, size_t len)
-{
-	struct iommu_ioas_map_file map = {
-		.size = sizeof(map),
-		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_WRITEABLE |
-			 IOMMU_IOAS_MAP_READABLE,
-		.ioas_id = vm.ioas,
-		.fd = file,
-		.length = len,
-		.iova = MAPPED_AT,
-	};
-
-	if (ioctl(vm.iommufd, IOMMU_IOAS_MAP_FILE, &map))
-		die("IOAS_MAP_FILE: %s", strerror(errno));
-}
-
-/* With one vIOMMU on the nest parent, or with several: then unmap alone differs */
-static void measure_memory(const struct kind *kind, unsigned int size,
-			   unsigned int vsmmus)
-{
-	__u64 maps[ROUNDS], unmaps[ROUNDS], start;
-	size_t len = sizes[size].bytes;
-	char name[32], what[80];
-	int round, file;
-	void *va;
-
-	va = populate(kind, len, &file);
-	for (round = 0; round < ROUNDS; round++) {
-		start = counted();
-		if (kind->file)
-			map_file(file, len);
-		else
-			vm_map(&vm, MAPPED_AT, va, len);
-		maps[round] = counted() - start - cost_of_counting;
-		start = counted();
-		vm_unmap(&vm, MAPPED_AT, len);
-		unmaps[round] = counted() - start - cost_of_counting;
-	}
-	unpopulate(kind, va, len, file);
-
-	if (vsmmus > 1) {
-		snprintf(name, sizeof(name), "unmap-%u-vsmmus-%s", vsmmus,
-			 sizes[size].name);
-		snprintf(what, sizeof(what), "unmap %s of %s, %u vIOMMUs",
-			 sizes[size].what, kind->what, vsmmus);
-		print_figure(name, median(unmaps) * 100, what);
-		return;
-	}
-	snprintf(name, sizeof(name), "map-%s-%s", kind->name, sizes[size].name);
-	snprintf(what, sizeof(what), "map %s of %s", sizes[size].what,
-		 kind->what);
-	print_figure(name, median(maps) * 100, what);
-	snprintf(name, sizeof(name), "unmap-%s-%s", kind->name,
-		 sizes[size].name);
-	snprintf(what, sizeof(what), "unmap %s of %s", sizes[size].what,
-		 kind->what);
-	print_figure(name, median(unmaps) * 100, what);
+	for (k = 0; k < ARRAY_SIZE(kinds); k++)
+		for (f = 0; f < ARRAY_SIZE(sizes); f++)
+			measure_memory(&vm, counter, cost_of_counting, &kinds[k],
+				       f, NULL, NULL);
 }
 
 /* The same IOAS with more guests on top. Each vIOMMU has a VMID of its own. */
@@ -440,19 +328,23 @@ static void measure_vsmmus(void)
 {
 	static const unsigned int nums[] = { 2, 8 };
 	unsigned int have = 1, n, f;
+	char name[20], what[20];
 
 	for (n = 0; n < ARRAY_SIZE(nums); n++) {
 		for (; have < nums[n]; have++)
 			viommu_alloc(&vm, edu.dev_id);
+		snprintf(name, sizeof(name), "%u-vsmmus", have);
+		snprintf(what, sizeof(what), ", %u vIOMMUs", have);
 		for (f = 0; f < ARRAY_SIZE(sizes); f++)
-			measure_memory(&kinds[0], f, have);
+			measure_memory(&vm, counter, cost_of_counting, &kinds[0],
+				       f, name, what);
 	}
 }
 
 int main(void)
 {
 	struct edu_slot slot = lone_edu();
-	unsigned int f, k;
+	unsigned int f;
 	int i;
 
 	counter = counter_open(0, -1, WITHOUT_USER);
@@ -485,9 +377,7 @@ int main(void)
 		print_figure(figures[f].name, figure, figures[f].what);
 	}
 	measure_events();
-	for (k = 0; k < ARRAY_SIZE(kinds); k++)
-		for (f = 0; f < ARRAY_SIZE(sizes); f++)
-			measure_memory(&kinds[k], f, 1);
+	measure_kinds();
 	measure_vsmmus();
 	edu_close(&edu);
 	vm_free(&vm);

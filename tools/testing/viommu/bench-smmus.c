@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What a VM pays for memory if its devices are behind two SMMUs: instructions of the
+ * kernel for an unmap, and memory for tables. Where a nest parent can serve both SMMUs
+ * they share one; elsewhere each has its own. Prints "name<TAB>figure" and what it is.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "bench.h"
+#include "bench-memory.h"
+#include "smmuv3_lib.h"
+
+static struct vm vm;
+static struct edu edus[2];
+
+/* The first two devices that are alone in their group and behind different SMMUs */
+static void find_two(struct edu_slot *two)
+{
+	struct edu_slot slots[8];
+	int n, i, num = 0;
+	const char *why;
+
+	n = edu_find(slots, ARRAY_SIZE(slots), &why);
+	for (i = 0; i < n && num < 2; i++)
+		if (slots[i].members == 1 &&
+		    (!num || slots[i].smmu != two[0].smmu))
+			two[num++] = slots[i];
+	if (num < 2)
+		die("%s", n ? "no edu devices behind two SMMUs" : why);
+}
+
+/* KiB that nobody uses, after what is freed late has been freed */
+static long free_memory(void)
+{
+	long kib = -1;
+	char line[80];
+	FILE *f;
+
+	sync();
+	set_number("/proc/sys/vm/drop_caches", 3);
+	usleep(300000);
+	f = fopen("/proc/meminfo", "r");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "MemFree: %ld", &kib) == 1)
+			break;
+	if (!f || kib < 0)
+		die("/proc/meminfo has no MemFree");
+	fclose(f);
+	return kib;
+}
+
+/*
+ * Tables for 1 GiB in pages of 4 KiB. The memory is there already, and what counts it
+ * is too: it has been mapped once.
+ */
+static void measure_tables(void)
+{
+	const struct kind *kind = &kinds[1];
+	const size_t len = 1UL << 30;
+	__u64 used[ROUNDS];
+	int round, file;
+	void *va;
+
+	va = populate(kind, len, &file);
+	map_file(&vm, file, len);
+	vm_unmap(&vm, MAPPED_AT, len);
+	for (round = 0; round < ROUNDS; round++) {
+		long before = free_memory();
+
+		map_file(&vm, file, len);
+		used[round] = before - free_memory();
+		vm_unmap(&vm, MAPPED_AT, len);
+	}
+	unpopulate(kind, va, len, file);
+	print_figure("tables-2-smmus-1g", median(used) * 100,
+		     "KiB of tables for 1 GiB of memfd, 2 SMMUs");
+}
+
+int main(void)
+{
+	int counter = counter_open(0, -1, WITHOUT_USER);
+	__u64 cost_of_look = cost_of_a_look(counter);
+	__u32 parents[2], viommu;
+	struct edu_slot two[2];
+	unsigned int k, f;
+	int i;
+
+	find_two(two);
+	vm_init(&vm);
+	for (i = 0; i < 2; i++)
+		edu_open(&edus[i], &vm, &two[i]);
+	parents[0] = parent_alloc(&vm, edus[0].dev_id, vm.ioas);
+	viommu_alloc_on(&vm, edus[0].dev_id, parents[0]);
+	parents[1] = parents[0];
+	if (__viommu_alloc(&vm, edus[1].dev_id, parents[0],
+			   IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &viommu)) {
+		parents[1] = parent_alloc(&vm, edus[1].dev_id, vm.ioas);
+		viommu_alloc_on(&vm, edus[1].dev_id, parents[1]);
+	}
+	print_figure("parents-2-smmus", parents[0] == parents[1] ? 100 : 200,
+		     "nest parents that 2 SMMUs need");
+	for (i = 0; i < 2; i++)
+		edu_attach(&edus[i], parents[i]);
+	for (k = 0; k < 2; k++)
+		for (f = 0; f < ARRAY_SIZE(sizes); f++)
+			measure_memory(&vm, counter, cost_of_look, &kinds[k], f,
+				       k ? "2-smmus-memfd" : "2-smmus",
+				       ", 2 SMMUs");
+	measure_tables();
+	for (i = 0; i < 2; i++)
+		edu_close(&edus[i]);
+	vm_free(&vm);
+	return 0;
+}
