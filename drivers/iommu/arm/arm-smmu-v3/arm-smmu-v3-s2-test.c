@@ -890,6 +890,70 @@ static void s2_test_unmap(struct kunit *test)
 	free_all(test);
 }
 
+/* So many VMIDs that their commands do not fit into a batch */
+#define MANY 150
+
+struct many_case {
+	const char *name;
+	u32 options;
+	size_t count;
+	bool ril;
+};
+
+static const struct many_case many_cases[] = {
+	{ "a page", 0, 1 },
+	{ "a page, forced CMD_SYNCs", ARM_SMMU_OPT_CMDQ_FORCE_SYNC, 1 },
+	/* 64 is no multiple of three, nor is 63 + 1 */
+	{ "three pages", 0, 3 },
+	{ "three pages, forced CMD_SYNCs", ARM_SMMU_OPT_CMDQ_FORCE_SYNC, 3 },
+	{ "301 pages by RIL", 0, 301, true },
+	{ "too many pages", 0, 4 },
+};
+
+static void many_case_desc(const struct many_case *c, char *desc)
+{
+	strscpy(desc, c->name, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(many_case, many_cases, many_case_desc);
+
+static void s2_test_unmap_many_vmids(struct kunit *test)
+{
+	const struct many_case *c = test->param_value;
+	struct setup *s = test->priv;
+	struct arm_smmu_fake *fake = s->fake;
+	struct arm_smmu_s2_vmid *users;
+	unsigned int i, synced = 0;
+
+	users = kunit_kcalloc(test, MANY, sizeof(*users), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, users);
+	KUNIT_ASSERT_EQ(test, 0, attach_plain(test, s->dev));
+	for (i = 0; i < MANY; i++)
+		KUNIT_ASSERT_EQ(test, 0, add_user(test, &users[i]));
+	fake->smmu.options |= c->options;
+	if (c->ril)
+		fake->smmu.features |= ARM_SMMU_FEAT_RANGE_INV;
+
+	fake->longest = 0;
+	unmap_pages(test, users, MANY, 0x40003000, c->count, false);
+	for (i = 0; i < fake->num; i++)
+		synced += fake->log[i].synced;
+	if (c->options) {
+		/* Every write ends with a CMD_SYNC, which needs room too */
+		KUNIT_EXPECT_EQ(test, synced, fake->calls);
+		KUNIT_EXPECT_LT(test, fake->longest, CMDQ_BATCH_ENTRIES);
+	} else {
+		KUNIT_EXPECT_LE(test, synced, 2);
+		KUNIT_EXPECT_LE(test, fake->longest, CMDQ_BATCH_ENTRIES);
+	}
+	fake->smmu.options &= ~c->options;
+
+	for (i = 0; i < MANY; i++)
+		arm_smmu_s2_vmid_remove(s->parent, &users[i]);
+	detach_all(test);
+	free_all(test);
+}
+
 static struct arm_smmu_cmdq queues[2];
 static unsigned int next_queue;
 
@@ -1526,6 +1590,7 @@ static struct kunit_case s2_test_cases[] = {
 	KUNIT_CASE(s2_test_own_vmid_none_left),
 	KUNIT_CASE(s2_test_disruptive_change),
 	KUNIT_CASE_PARAM(s2_test_unmap, range_case_gen_params),
+	KUNIT_CASE_PARAM(s2_test_unmap_many_vmids, many_case_gen_params),
 	KUNIT_CASE(s2_test_one_queue),
 	KUNIT_CASE(s2_test_flush_all),
 	KUNIT_CASE(s2_test_atc),

@@ -589,6 +589,35 @@ static void arm_smmu_s2_cmds_add(struct arm_smmu_s2_cmds *cmds,
 	arm_smmu_cmdq_batch_add(smmu, &cmds->batch, cmd);
 }
 
+/*
+ * Add the first @num commands of the batch once more, for another VMID. Nothing else of
+ * them differs, and a copy takes a fifth of the time that a new command takes.
+ */
+static void arm_smmu_s2_cmds_repeat(struct arm_smmu_s2_cmds *cmds,
+				    unsigned int num, u16 vmid)
+{
+	struct arm_smmu_cmdq_batch *batch = &cmds->batch;
+	bool sync = cmds->smmu->options & ARM_SMMU_OPT_CMDQ_FORCE_SYNC;
+	u64 *to, *from = batch->cmds;
+	int err;
+
+	if (batch->num + num > CMDQ_BATCH_ENTRIES - sync) {
+		err = arm_smmu_cmdq_issue_cmdlist(cmds->smmu, batch->cmdq,
+						  batch->cmds, batch->num, sync);
+		cmds->err = cmds->err ?: err;
+		/* The commands are still there, to be changed in place */
+		batch->num = 0;
+	}
+
+	to = &batch->cmds[batch->num * CMDQ_ENT_DWORDS];
+	batch->num += num;
+	for (; num--; from += CMDQ_ENT_DWORDS, to += CMDQ_ENT_DWORDS) {
+		to[0] = (from[0] & ~CMDQ_TLBI_0_VMID) |
+			FIELD_PREP(CMDQ_TLBI_0_VMID, vmid);
+		to[1] = from[1];
+	}
+}
+
 /* The tables were changed before */
 static int arm_smmu_s2_read_lock(void)
 	__acquires(&arm_smmu_s2_srcu)
@@ -650,7 +679,9 @@ void arm_smmu_nest_parent_inv_range(struct arm_smmu_domain *smmu_domain,
 	struct arm_smmu_s2_cmds cmds __uninitialized;
 	struct arm_smmu_device *smmu = NULL;
 	struct arm_smmu_s2_vmid *s2;
-	unsigned long limit;
+	unsigned long limit, num = 0;
+	/* Commands of a VMID that the batch begins with, 0 if it does not */
+	unsigned int again = 0;
 	bool whole = false;
 	int idx;
 
@@ -662,27 +693,37 @@ void arm_smmu_nest_parent_inv_range(struct arm_smmu_domain *smmu_domain,
 	limit = ARM_SMMU_S2_MAX_CMDS / max(READ_ONCE(nest->num_users), 1);
 
 	for_each_s2_vmid(s2, nest) {
-		struct arm_smmu_cmdq_ent cmd = {
+		struct arm_smmu_cmdq_ent cmd __uninitialized;
+
+		if (smmu == s2->smmu && again) {
+			arm_smmu_s2_cmds_repeat(&cmds, again, s2->vmid);
+			continue;
+		}
+
+		cmd = (struct arm_smmu_cmdq_ent){
 			.opcode = CMDQ_OP_TLBI_S2_IPA,
 			.tlbi = {
 				.vmid = s2->vmid,
 				.leaf = leaf,
 			},
 		};
-
 		if (smmu != s2->smmu) {
 			smmu = s2->smmu;
-			whole = arm_smmu_s2_range_cmds(smmu, smmu_domain, size,
-						       granule) > limit;
+			num = arm_smmu_s2_range_cmds(smmu, smmu_domain, size,
+						     granule);
+			whole = num > limit;
 		}
 		if (whole) {
 			cmd.opcode = CMDQ_OP_TLBI_S12_VMALL;
 			arm_smmu_s2_cmds_add(&cmds, smmu, &cmd);
+			again = 1;
 			continue;
 		}
 		arm_smmu_s2_cmds_on(&cmds, smmu, &cmd);
 		arm_smmu_tlb_add_range(smmu, &cmds.batch, &cmd, iova, size,
 				       granule, smmu_domain);
+		/* A range that is more than a batch is not there any more */
+		again = num <= CMDQ_BATCH_ENTRIES / 2 ? cmds.batch.num : 0;
 	}
 	arm_smmu_s2_cmds_end(&cmds);
 
@@ -700,7 +741,11 @@ void arm_smmu_nest_parent_inv_range(struct arm_smmu_domain *smmu_domain,
 			whole = arm_smmu_s2_range_cmds(smmu, smmu_domain, size,
 						       granule) > limit;
 		}
-		if (!whole)
+		if (whole)
+			continue;
+		if (cmds.smmu == smmu)
+			arm_smmu_s2_cmds_repeat(&cmds, 1, s2->vmid);
+		else
 			arm_smmu_s2_cmds_add(&cmds, smmu, &cmd);
 	}
 	arm_smmu_s2_cmds_end(&cmds);
@@ -728,7 +773,10 @@ void arm_smmu_nest_parent_inv_all(struct arm_smmu_domain *smmu_domain)
 			.tlbi.vmid = s2->vmid,
 		};
 
-		arm_smmu_s2_cmds_add(&cmds, s2->smmu, &cmd);
+		if (cmds.smmu == s2->smmu)
+			arm_smmu_s2_cmds_repeat(&cmds, 1, s2->vmid);
+		else
+			arm_smmu_s2_cmds_add(&cmds, s2->smmu, &cmd);
 	}
 	arm_smmu_s2_cmds_end(&cmds);
 	srcu_read_unlock(&arm_smmu_s2_srcu, idx);

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # limit: 2500
+# beside
 # An unmodified QEMU in the machine, whose guests own stage 1 of the disks that
 # they are given: I/O, faults, resets, unplugging, sudden death.
 # shellcheck source=../testlib.sh
