@@ -4,7 +4,7 @@
 # beside
 # long
 # The kernel that a distribution ships with viommu.config: the SMMUv3 driver built in,
-# iommufd and VFIO as modules. They load, the demo and the kselftest run, they unload.
+# iommufd and VFIO as modules. They load, the demo and the kselftests run, they unload.
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
 
@@ -63,7 +63,7 @@ echo "1..$n"
 END
 cat > /tmp/unload << 'END'
 . /tmp/lib
-# Back from vfio-pci, which the kselftest leaves them with
+# Back from vfio-pci, which the kselftests leave them with
 for d in /sys/bus/pci/drivers/vfio-pci/0*; do
 	[ ! -e "$d" ] || echo "${d##*/}" > /sys/bus/pci/drivers/vfio-pci/unbind
 done
@@ -75,7 +75,10 @@ check "the demo runs again" demo
 echo "1..$n"
 END
 t load sh /tmp/load
-t -t 1500 smmuv3 smmuv3
+t -t 1500 smmuv3_objects smmuv3_objects
+t -t 1500 smmuv3_dma smmuv3_dma
+t -t 1500 smmuv3_commands smmuv3_commands
+t -t 1500 smmuv3_groups smmuv3_groups
 t unload sh /tmp/unload
 EOS
 edu='edu,dma_mask=0xffffffffffff'
