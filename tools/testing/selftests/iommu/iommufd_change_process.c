@@ -254,14 +254,15 @@ struct race {
 	atomic_int rc;
 	/* What each has to meet, a bit each */
 	unsigned int wanted;
-	struct timespec end;
+	double end;
 	/* Of a process that is killed in the end */
 	atomic_uint rounds;
 };
 
 /* ---- Memory of one process that becomes memory of another ---- */
 
-FIXTURE(change) {
+FIXTURE(change)
+{
 	int fd;
 	__u32 ioas_ids[NUM_IOAS];
 	__u32 stdev_ids[NUM_IOAS];
@@ -277,7 +278,8 @@ FIXTURE(change) {
 	long pins;
 };
 
-FIXTURE_VARIANT(change) {
+FIXTURE_VARIANT(change)
+{
 	bool mm_mode;
 	bool one_user;
 	bool old_capable;
@@ -287,17 +289,20 @@ FIXTURE_VARIANT(change) {
 FIXTURE_VARIANT_ADD(change, two_users) {};
 FIXTURE_VARIANT_ADD(change, one_user) { .one_user = true };
 FIXTURE_VARIANT_ADD(change, mm) { .mm_mode = true };
-FIXTURE_VARIANT_ADD(change, capable) {
+FIXTURE_VARIANT_ADD(change, capable)
+{
 	.old_capable = true, .new_capable = true,
 };
 
 FIXTURE_VARIANT_ADD(change, new_capable) { .new_capable = true };
 FIXTURE_VARIANT_ADD(change, old_capable) { .old_capable = true };
-FIXTURE_VARIANT_ADD(change, mm_new_capable) {
+FIXTURE_VARIANT_ADD(change, mm_new_capable)
+{
 	.mm_mode = true, .new_capable = true,
 };
 
-FIXTURE_VARIANT_ADD(change, mm_old_capable) {
+FIXTURE_VARIANT_ADD(change, mm_old_capable)
+{
 	.mm_mode = true, .old_capable = true,
 };
 
@@ -893,17 +898,14 @@ static void race_start(struct race *race, unsigned int wanted)
 	for (i = 0; i != RACE_OPS; i++)
 		race->met[i] = 0;
 	race->wanted = wanted;
-	clock_gettime(CLOCK_MONOTONIC, &race->end);
-	race->end.tv_sec += RACE_TIME;
+	race->end = now() + RACE_TIME;
 }
 
 static bool race_goes_on(struct race *race)
 {
-	struct timespec now;
 	unsigned int i;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	if (now.tv_sec >= race->end.tv_sec || atomic_load(&race->rc))
+	if (now() >= race->end || atomic_load(&race->rc))
 		return false;
 	for (i = 0; i != RACE_OPS; i++)
 		if (race->wanted & (1U << i) &&

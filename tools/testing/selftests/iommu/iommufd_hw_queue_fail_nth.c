@@ -4,7 +4,8 @@
  */
 #include "iommufd_hw_queue.h"
 
-FIXTURE(hw_queue_fail_nth) {
+FIXTURE(hw_queue_fail_nth)
+{
 	int fd;
 	__u32 ioas_id;
 	__u32 stdev_id;

@@ -15,7 +15,8 @@
 
 /* ---- A vIOMMU whose nest parent maps a huge page at QUEUE_IOVA ---- */
 
-FIXTURE(hw_queue) {
+FIXTURE(hw_queue)
+{
 	int fd;
 	__u32 ioas_id;
 	__u32 stdev_id;
@@ -28,7 +29,8 @@ FIXTURE(hw_queue) {
 	long pins;
 };
 
-FIXTURE_VARIANT(hw_queue) {
+FIXTURE_VARIANT(hw_queue)
+{
 	/* Map the memory by its file, not by its address */
 	bool by_file;
 	/* Bytes of temporary memory for pages, 0 for the default */
@@ -126,9 +128,10 @@ static inline int nothing_is_left(struct _test_data_hw_queue *self)
 	return rc ?: do_destroy(self->fd, id);
 }
 
-/* ---- Mmap: a vIOMMU that offers two pages ---- */
+/* ---- mmap: a vIOMMU that offers two pages ---- */
 
-FIXTURE(mapping) {
+FIXTURE(mapping)
+{
 	int fd;
 	__u32 ioas_id;
 	__u32 stdev_id;

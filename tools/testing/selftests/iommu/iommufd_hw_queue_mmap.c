@@ -13,7 +13,7 @@
 
 #include "iommufd_hw_queue_fixtures.h"
 
-/* ---- Mmap: a vIOMMU that offers two pages ---- */
+/* ---- mmap: a vIOMMU that offers two pages ---- */
 
 /* Map what the fixture's vIOMMU offers; it must succeed and read IN_DATA */
 #define MAP_OFFER()                                                  \
@@ -550,18 +550,11 @@ TEST_F(mapping, process_exits_with_mappings)
 
 /* ---- Trace events ---- */
 
-FIXTURE(hw_queue_trace) {
+FIXTURE(hw_queue_trace)
+{
 	int fd;
 	char dir[80];
 };
-
-static int write_trace(const char *dir, const char *name, const char *val)
-{
-	char path[PATH_MAX];
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	return write_str(path, val);
-}
 
 FIXTURE_SETUP(hw_queue_trace)
 {
@@ -575,7 +568,7 @@ FIXTURE_SETUP(hw_queue_trace)
 	snprintf(self->dir, sizeof(self->dir), "%s/instances/hw-queue-%d",
 		 tracefs, getpid());
 	ASSERT_EQ(0, mkdir(self->dir, 0700));
-	ASSERT_EQ(0, write_trace(self->dir, "events/iommufd/enable", "1"));
+	ASSERT_EQ(0, write_in(self->dir, "events/iommufd/enable", "1"));
 	self->fd = open("/dev/iommu", O_RDWR);
 	ASSERT_NE(-1, self->fd);
 }

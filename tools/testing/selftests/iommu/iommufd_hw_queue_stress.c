@@ -29,26 +29,18 @@ struct race {
 	/* Where the mapping is offered now */
 	atomic_ulong offset;
 	size_t length;
-	time_t end;
+	double end;
 	atomic_uint failures;
 	/* How often each pair met, and what that is */
 	const char *names[RACE_MEETINGS];
 	atomic_uint met[RACE_MEETINGS];
 };
 
-static time_t seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec;
-}
-
 static bool race_goes_on(const struct race *r)
 {
 	unsigned int i;
 
-	if (r->failures || seconds() >= r->end)
+	if (r->failures || now() >= r->end)
 		return false;
 	for (i = 0; i != RACE_MEETINGS; i++)
 		if (r->names[i] && r->met[i] < RACE_LEAST)
@@ -74,7 +66,7 @@ static void run_race(struct __test_metadata *_metadata, struct race *r,
 	unsigned int i;
 
 	ASSERT_LE(num, ARRAY_SIZE(threads));
-	r->end = seconds() + RACE_SECONDS;
+	r->end = now() + RACE_SECONDS;
 	for (i = 0; i != num; i++)
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, funcs[i], r));
 	for (i = 0; i != num; i++)
@@ -479,7 +471,7 @@ static void victim_main(struct victim *v)
 TEST_F(mapping, process_is_killed)
 {
 	unsigned int kills = 0, mapped = 0, in_mmap = 0, queue = 0, in_call = 0;
-	const time_t end = seconds() + RACE_SECONDS;
+	const double end = now() + RACE_SECONDS;
 	const long pins_before = pins();
 	struct victim *v;
 	unsigned int seed = 1;
@@ -489,7 +481,7 @@ TEST_F(mapping, process_is_killed)
 	v = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE,
 		 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, v);
-	while (seconds() < end &&
+	while (now() < end &&
 	       (mapped < KILLS_LEAST || in_mmap < KILLS_LEAST ||
 		queue < KILLS_LEAST || in_call < KILLS_LEAST)) {
 		memset(v, 0, sizeof(*v));

@@ -183,17 +183,10 @@ static inline void fill(char *va, unsigned long length)
 
 /* ---- What else has an eye on the file ---- */
 
-static inline double now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec + ts.tv_nsec / 1e9;
-}
-
 /* ---- What every kind of file does ---- */
 
-FIXTURE(file) {
+FIXTURE(file)
+{
 	int fd;
 	__u32 ioas_id;
 	__u32 stdev_id;
@@ -205,7 +198,8 @@ FIXTURE(file) {
 	long free, rsvd;
 };
 
-FIXTURE_VARIANT(file) {
+FIXTURE_VARIANT(file)
+{
 	bool hugetlb;
 	bool thp;
 	/* Bytes of temporary memory for pages, 0 for the default */

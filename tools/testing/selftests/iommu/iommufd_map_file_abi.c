@@ -37,7 +37,8 @@
 
 /* ---- What needs one file of one kind ---- */
 
-FIXTURE(abi) {
+FIXTURE(abi)
+{
 	int fd;
 	__u32 ioas_id;
 	__u32 stdev_id;

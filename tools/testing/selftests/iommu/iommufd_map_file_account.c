@@ -96,7 +96,8 @@ TEST_F(file, fork)
 
 /* ---- Accounting ---- */
 
-FIXTURE(account) {
+FIXTURE(account)
+{
 	int fd;
 	__u32 ioas_id;
 	__u32 stdev_id;
@@ -107,7 +108,8 @@ FIXTURE(account) {
 	long vm_lck, vm_pin;
 };
 
-FIXTURE_VARIANT(account) {
+FIXTURE_VARIANT(account)
+{
 	bool capable;
 	bool mm_mode;
 	/* By IOMMU_IOAS_MAP, which tells what is to be expected */
@@ -118,13 +120,15 @@ FIXTURE_VARIANT(account) {
 FIXTURE_VARIANT_ADD(account, user_address) { .by_address = true };
 FIXTURE_VARIANT_ADD(account, user_file) {};
 FIXTURE_VARIANT_ADD(account, user_hugetlb) { .hugetlb = true };
-FIXTURE_VARIANT_ADD(account, mm_address) {
+FIXTURE_VARIANT_ADD(account, mm_address)
+{
 	.mm_mode = true, .by_address = true,
 };
 
 FIXTURE_VARIANT_ADD(account, mm_file) { .mm_mode = true };
 FIXTURE_VARIANT_ADD(account, mm_hugetlb) { .mm_mode = true, .hugetlb = true };
-FIXTURE_VARIANT_ADD(account, none_address) {
+FIXTURE_VARIANT_ADD(account, none_address)
+{
 	.capable = true, .by_address = true,
 };
 

@@ -47,7 +47,8 @@ static __u64 mapped_to(int fd, __u32 hwpt_id, __u64 iova)
 	return cmd.iova_to_phys.out_phys;
 }
 
-FIXTURE(msi) {
+FIXTURE(msi)
+{
 	int fd;
 	__u32 ioas_id;
 	__u32 stdev_id;
@@ -55,15 +56,18 @@ FIXTURE(msi) {
 	__u32 hwpt_ids[2];
 };
 
-FIXTURE_VARIANT(msi) {
+FIXTURE_VARIANT(msi)
+{
 	__u32 flags;
 };
 
-FIXTURE_VARIANT_ADD(msi, domain_complete_from_the_start) {
+FIXTURE_VARIANT_ADD(msi, domain_complete_from_the_start)
+{
 	.flags = MOCK_FLAGS_DEVICE_SW_MSI,
 };
 
-FIXTURE_VARIANT_ADD(msi, domain_complete_once_attached) {
+FIXTURE_VARIANT_ADD(msi, domain_complete_once_attached)
+{
 	.flags = MOCK_FLAGS_DEVICE_SW_MSI | MOCK_FLAGS_DEVICE_LATE_DOMAIN,
 };
 
@@ -210,7 +214,8 @@ TEST_F(msi, nested_uses_its_parent)
 	EXPECT_EQ(0, mapped_to(self->fd, parent_id, iova));
 }
 
-FIXTURE(untranslated) {
+FIXTURE(untranslated)
+{
 	int fd;
 	__u32 ioas_id;
 	__u32 stdev_id;

@@ -158,14 +158,6 @@ static int job_start(struct job *job, int (*fn)(void *arg), void *arg)
 	return pthread_create(&job->thread, NULL, job_main, job);
 }
 
-static double now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec + ts.tv_nsec / 1e9;
-}
-
 static void pause_ms(unsigned int ms)
 {
 	struct timespec ts = { .tv_nsec = ms * 1000000 };

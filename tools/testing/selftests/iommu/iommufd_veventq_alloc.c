@@ -317,13 +317,13 @@ TEST_F(veventq, memory_is_charged)
 		SKIP(return, "no cgroup2");
 	}
 	snprintf(group, sizeof(group), "%s/veventq", root);
-	if (!write_file(root, "cgroup.subtree_control", "+memory") ||
+	if (write_in(root, "cgroup.subtree_control", "+memory") ||
 	    mkdir(group, 0700)) {
 		umount(root);
 		rmdir(root);
 		SKIP(return, "no memory controller");
 	}
-	ASSERT_TRUE(write_file(group, "cgroup.procs", "0"));
+	ASSERT_EQ(0, write_in(group, "cgroup.procs", "0"));
 
 	before = read_number(group, "memory.current");
 	ASSERT_LE(0, before);
@@ -345,7 +345,7 @@ TEST_F(veventq, memory_is_charged)
 	TRIGGER(100000);
 	EXPECT_GE(mib, read_number(group, "memory.current") - before);
 
-	EXPECT_TRUE(write_file(root, "cgroup.procs", "0"));
+	EXPECT_EQ(0, write_in(root, "cgroup.procs", "0"));
 	EXPECT_EQ(0, rmdir(group));
 	EXPECT_EQ(0, umount(root));
 	EXPECT_EQ(0, rmdir(root));

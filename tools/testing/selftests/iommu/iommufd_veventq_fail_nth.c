@@ -8,7 +8,8 @@
 #define VIRT_ID 0x10
 #define RECORD sizeof(struct mock_record)
 
-FIXTURE(veventq_fail_nth) {
+FIXTURE(veventq_fail_nth)
+{
 	int fd;
 	__u32 stdev_id;
 	__u32 dev_id;

@@ -10,6 +10,7 @@
 #include <poll.h>
 
 #include "iommufd_veventq.h"
+#include "iommufd_sweep.h"
 
 #define VIRT_ID 0x10
 #define DEPTH_MAX 524288
@@ -18,7 +19,8 @@
 
 /* ---- A device behind a vIOMMU, translating, with virtual ID VIRT_ID ---- */
 
-FIXTURE(veventq) {
+FIXTURE(veventq)
+{
 	int fd;
 	__u32 ioas_id;
 	__u32 stdev_id;
@@ -135,20 +137,5 @@ static inline int poll_now(int fd)
 }
 
 /* ---- Memory ---- */
-
-static inline bool write_file(const char *dir, const char *name, const char *val)
-{
-	char path[PATH_MAX];
-	bool ok;
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	fd = open(path, O_WRONLY);
-	if (fd < 0)
-		return false;
-	ok = write(fd, val, strlen(val)) == (ssize_t)strlen(val);
-	close(fd);
-	return ok;
-}
 
 #endif

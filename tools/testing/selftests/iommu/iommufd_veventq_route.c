@@ -100,7 +100,8 @@ TEST_F(veventq, routing)
 
 /* ---- Tracing ---- */
 
-FIXTURE(trace) {
+FIXTURE(trace)
+{
 	int fd;
 	char dir[80];
 	char *log;
@@ -121,7 +122,7 @@ FIXTURE_SETUP(trace)
 	snprintf(self->dir, sizeof(self->dir), "%s/instances/iommufd-%d",
 		 tracefs, getpid());
 	ASSERT_EQ(0, mkdir(self->dir, 0700));
-	ASSERT_TRUE(write_file(self->dir, "events/iommufd/enable", "1"));
+	ASSERT_EQ(0, write_in(self->dir, "events/iommufd/enable", "1"));
 	self->log = calloc(1, TRACE_LOG_SIZE);
 	self->fd = open("/dev/iommu", O_RDWR);
 	ASSERT_NE(-1, self->fd);
@@ -281,7 +282,7 @@ TEST_F(trace, objects_and_events)
 	EXPECT_EQ(0, atoi(strstr(at, " hwpt=") + 6));
 
 	/* Off is off */
-	ASSERT_TRUE(write_file(self->dir, "events/iommufd/enable", "0"));
+	ASSERT_EQ(0, write_in(self->dir, "events/iommufd/enable", "0"));
 	len = strlen(self->log);
 	ASSERT_EQ(0, viommu_alloc(self->fd, dev_id, parent_id, &viommu_id));
 	test_ioctl_destroy(viommu_id);

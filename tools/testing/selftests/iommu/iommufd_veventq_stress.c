@@ -18,7 +18,7 @@ struct stress {
 	int veventq_fd;
 	__u32 dev_id;
 	__u32 viommu_id;
-	struct timespec end;
+	double end;
 	/* The stress goes on until there were as many, however slow it is */
 	struct {
 		unsigned int reported, received, rounds;
@@ -38,11 +38,8 @@ struct stress {
 
 static bool stress_goes_on(struct stress *s)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
 	return !atomic_load(&s->failures) && !atomic_load(&s->stop) &&
-	       (now.tv_sec < s->end.tv_sec ||
+	       (now() < s->end ||
 		s->reported < s->least.reported ||
 		s->received < s->least.received ||
 		s->rounds < s->least.rounds);
@@ -131,8 +128,7 @@ static void *stress_read(void *arg)
 
 static void stress_start(struct stress *s)
 {
-	clock_gettime(CLOCK_MONOTONIC, &s->end);
-	s->end.tv_sec += STRESS_SECONDS;
+	s->end = now() + STRESS_SECONDS;
 }
 
 /* Several who report and several who read, the queue as good as always full */

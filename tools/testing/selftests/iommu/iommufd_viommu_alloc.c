@@ -16,7 +16,8 @@ static int nested_alloc_data(int fd, __u32 dev_id, __u32 pt_id, __u32 flags,
 
 /* ---- No objects needed ---- */
 
-FIXTURE(abi) {
+FIXTURE(abi)
+{
 	int fd;
 };
 

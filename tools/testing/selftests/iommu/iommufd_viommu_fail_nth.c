@@ -5,7 +5,8 @@
 #include "iommufd_viommu.h"
 #include "iommufd_sweep.h"
 
-FIXTURE(fail_nth) {
+FIXTURE(fail_nth)
+{
 	int fd;
 	__u32 ioas_id;
 	__u32 stdev_ids[2];

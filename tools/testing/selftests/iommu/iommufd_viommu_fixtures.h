@@ -11,7 +11,8 @@
 
 /* ---- A device, a nest parent, a vIOMMU and domains of it ---- */
 
-FIXTURE(viommu) {
+FIXTURE(viommu)
+{
 	int fd;
 	__u32 ioas_id;
 	__u32 stdev_id;
@@ -61,7 +62,8 @@ FIXTURE_TEARDOWN(viommu)
 
 /* ---- Groups ---- */
 
-FIXTURE(group) {
+FIXTURE(group)
+{
 	int fd;
 	__u32 ioas_id;
 	__u32 stdev_ids[2];

@@ -371,7 +371,8 @@ static int answer_fault(int fault_fd, __u32 cookie)
 			       sizeof(response) ? 0 : errno;
 }
 
-FIXTURE(group_faults) {
+FIXTURE(group_faults)
+{
 	int fd;
 	__u32 fault_fd;
 	__u32 ioas_id;

@@ -500,10 +500,12 @@ FIXTURE_VARIANT_ADD(array, at_1) { .num = 200, .bad = 1, .unknown_vsid = true };
 FIXTURE_VARIANT_ADD(array, at_62) { .num = 200, .bad = 62 };
 FIXTURE_VARIANT_ADD(array, at_63) { .num = 200, .bad = 63 };
 FIXTURE_VARIANT_ADD(array, at_64) { .num = 200, .bad = 64 };
-FIXTURE_VARIANT_ADD(array, at_64_vsid) {
+FIXTURE_VARIANT_ADD(array, at_64_vsid)
+{
 	.num = 200, .bad = 64, .unknown_vsid = true };
 FIXTURE_VARIANT_ADD(array, at_65) { .num = 200, .bad = 65 };
-FIXTURE_VARIANT_ADD(array, at_127) {
+FIXTURE_VARIANT_ADD(array, at_127)
+{
 	.num = 200, .bad = 127, .unknown_vsid = true };
 FIXTURE_VARIANT_ADD(array, at_128) { .num = 200, .bad = 128 };
 FIXTURE_VARIANT_ADD(array, last_of_4096) { .num = 4096, .bad = 4095 };
@@ -623,7 +625,7 @@ TEST_F(stage1, array_that_cannot_be_read)
 			cmds[readable[i] - 1] = cmd_tlbi_nh_va(ASID, last.va);
 		}
 		num = 256;
-		EXPECT_EQ(-EFAULT, __viommu_invalidate(&self->vm, guest->viommu,
+		EXPECT_EQ(EFAULT, __viommu_invalidate(&self->vm, guest->viommu,
 						       cmds, &num));
 
 		/* How far it got is its own business, but it must be true. */

@@ -60,12 +60,12 @@ TEST_F(stage1, failed_replace)
 	other = viommu_alloc(vm, guest->edu.dev_id);
 	nested = nested_alloc(vm, guest->edu.dev_id, other,
 			      vste_s1(&guest->s1));
-	EXPECT_EQ(-ENOENT, __edu_attach(&guest->edu, nested));
+	EXPECT_EQ(ENOENT, __edu_attach(&guest->edu, nested));
 	iommu_destroy(vm, nested);
 	iommu_destroy(vm, other);
 
-	EXPECT_EQ(-EBUSY, __iommu_destroy(vm, guest->nested));
-	EXPECT_EQ(-EBUSY, __iommu_destroy(vm, guest->vdevice));
+	EXPECT_EQ(EBUSY, __iommu_destroy(vm, guest->nested));
+	EXPECT_EQ(EBUSY, __iommu_destroy(vm, guest->vdevice));
 	EXPECT_TRUE(goes_before(guest, &c));
 	guest_cmd(guest, cmd_tlbi_nh_va(ASID, VA));
 	EXPECT_TRUE(goes_after(guest, &c));

@@ -14,16 +14,6 @@ static void peek(struct guest *guest, __u64 va)
 	edu_read(&guest->edu, va, 0, 4);
 }
 
-/* It writes, and they are there. Its memory is not all ones. */
-static bool arrives(struct guest *guest, __u64 va, __u64 gpa)
-{
-	__u32 *there = vm_ptr(guest->vm, gpa + (va & (GUEST_PAGE - 1)));
-
-	*there = ~0U;
-	poke(guest, va);
-	return __atomic_load_n(there, __ATOMIC_RELAXED) != ~0U;
-}
-
 /* ---- Every event, and mended ---- */
 
 static void no_page(struct guest *guest)
@@ -107,7 +97,8 @@ FIXTURE_VARIANT_ADD(event_kind, permission)
 };
 
 FIXTURE_VARIANT_ADD(event_kind, bad_cd) { .id = EVT_C_BAD_CD, .make = bad_cd };
-FIXTURE_VARIANT_ADD(event_kind, bad_ste) {
+FIXTURE_VARIANT_ADD(event_kind, bad_ste)
+{
 	.id = EVT_C_BAD_STE,
 	.make = bad_ste,
 };

@@ -48,19 +48,19 @@ TEST_F(group, bound_member_needs_vdevice)
 	s1_map(&guest->s1, VA, page);
 	guest->vdevice = vdevice_alloc(&self->vm, guest->viommu,
 				       guest->edu.dev_id, VSID);
-	EXPECT_EQ(-ENOENT, __edu_attach(&guest->edu, s1));
+	EXPECT_EQ(ENOENT, __edu_attach(&guest->edu, s1));
 	EXPECT_EQ(page, edu_lands(&guest->edu, page));
 	EXPECT_EQ(0, __edu_attach(&guest->edu, bypass));
 	EXPECT_EQ(0, __edu_attach(&guest->edu, abort));
-	EXPECT_EQ(-ENOENT, __edu_attach(&guest->edu, s1));
+	EXPECT_EQ(ENOENT, __edu_attach(&guest->edu, s1));
 
 	member = vdevice_alloc(&self->vm, guest->viommu, self->member.dev_id,
 			       VSID + 1);
 	EXPECT_EQ(0, __edu_attach(&guest->edu, s1));
 	EXPECT_EQ(0, __edu_attach(&self->member, s1));
 	EXPECT_EQ(page, edu_lands(&guest->edu, VA));
-	EXPECT_EQ(-EBUSY, __iommu_destroy(&self->vm, guest->vdevice));
-	EXPECT_EQ(-EBUSY, __iommu_destroy(&self->vm, member));
+	EXPECT_EQ(EBUSY, __iommu_destroy(&self->vm, guest->vdevice));
+	EXPECT_EQ(EBUSY, __iommu_destroy(&self->vm, member));
 	guest_cmd(guest, cmd_cfgi_cd(VSID));
 	guest_cmd(guest, cmd_cfgi_cd(VSID + 1));
 }
@@ -80,7 +80,7 @@ TEST_F(group, members_come_and_go)
 
 	for (i = 0; i < 3; i++) {
 		edu_open(&self->member, vm, edu_shared_group(1));
-		EXPECT_EQ(-ENOENT, __edu_attach(&self->member, guest->nested));
+		EXPECT_EQ(ENOENT, __edu_attach(&self->member, guest->nested));
 		EXPECT_EQ(page, edu_lands(&guest->edu, VA));
 
 		member = vdevice_alloc(vm, guest->viommu, self->member.dev_id,
@@ -90,7 +90,7 @@ TEST_F(group, members_come_and_go)
 		memset(vm_ptr(vm, page), 0xff, 64);
 		edu_write(&self->member, VA, 0, 4);
 		EXPECT_NE(0xffffffff, *(__u32 *)vm_ptr(vm, page));
-		EXPECT_EQ(-EBUSY, __iommu_destroy(vm, member));
+		EXPECT_EQ(EBUSY, __iommu_destroy(vm, member));
 		guest_cmd(guest, cmd_cfgi_cd(VSID + 1));
 
 		/* Who leaves the group's domain leaves the guest's stage 1. */
@@ -106,7 +106,7 @@ TEST_F(group, members_come_and_go)
 		EXPECT_EQ(-EIO, __viommu_cmd(vm, guest->viommu,
 					     cmd_cfgi_cd(VSID + 1)));
 		EXPECT_EQ(page, edu_lands(&guest->edu, VA));
-		EXPECT_EQ(-EBUSY, __iommu_destroy(vm, guest->vdevice));
+		EXPECT_EQ(EBUSY, __iommu_destroy(vm, guest->vdevice));
 		guest_cmd(guest, cmd_cfgi_cd(VSID));
 	}
 }
@@ -139,7 +139,7 @@ TEST_F(port, is_never_in_the_way)
 	__u32 s1 = guest_nested(guest, vste_s1(&guest->s1));
 	struct change c;
 
-	EXPECT_EQ(-ENOENT, __edu_attach(&guest->edu, s1));
+	EXPECT_EQ(ENOENT, __edu_attach(&guest->edu, s1));
 	iommu_destroy(&self->vm, s1);
 	guest_start(guest, VSID);
 	ASSERT_TRUE(stale(guest, &c, VA));
@@ -165,7 +165,7 @@ TEST(device_behind_pci_bridge)
 	vm_init(&vm);
 	edu_open(&edu, &vm, aliased());
 	s2_alloc(&vm, edu.dev_id);
-	EXPECT_EQ(-EOPNOTSUPP, __vdevice_alloc(&vm, viommu_alloc(&vm, edu.dev_id),
+	EXPECT_EQ(EOPNOTSUPP, __vdevice_alloc(&vm, viommu_alloc(&vm, edu.dev_id),
 					       edu.dev_id, VSID, &id));
 	edu_close(&edu);
 	vm_free(&vm);

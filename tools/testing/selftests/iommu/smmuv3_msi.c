@@ -199,7 +199,7 @@ static int ioas_map(struct vm *vm, __u32 ioas, __u64 iova)
 		.iova = iova,
 	};
 
-	return ioctl(vm->iommufd, IOMMU_IOAS_MAP, &cmd) ? -errno : 0;
+	return ioctl(vm->iommufd, IOMMU_IOAS_MAP, &cmd) ? errno : 0;
 }
 
 /* VMMs put nothing of the guest's there. */
@@ -226,8 +226,8 @@ TEST_F(one_guest, window_is_reserved)
 	}
 	EXPECT_TRUE(below);
 	EXPECT_TRUE(above);
-	EXPECT_EQ(-EINVAL, ioas_map(vm, vm->ioas, DOORBELL));
-	EXPECT_EQ(-EINVAL, ioas_map(vm, vm->ioas, DOORBELL + WINDOW - GUEST_PAGE));
+	EXPECT_EQ(EINVAL, ioas_map(vm, vm->ioas, DOORBELL));
+	EXPECT_EQ(EINVAL, ioas_map(vm, vm->ioas, DOORBELL + WINDOW - GUEST_PAGE));
 	EXPECT_EQ(0, ioas_map(vm, vm->ioas, DOORBELL + WINDOW));
 	EXPECT_EQ(0, ioas_map(vm, vm->ioas, DOORBELL - GUEST_PAGE));
 }
@@ -244,10 +244,10 @@ TEST_F(one_guest, doorbell_has_no_place)
 	s1_map(&guest->s1, DOORBELL, DOORBELL);
 	guest_start(guest, VSID);
 	edu_irq_enable(&guest->edu);
-	EXPECT_EQ(-EADDRINUSE, __edu_attach(&guest->edu, pt));
+	EXPECT_EQ(EADDRINUSE, __edu_attach(&guest->edu, pt));
 	EXPECT_EQ(1, edu_interrupts(&guest->edu));
 	edu_attach(&guest->edu, vm->s2);
-	EXPECT_EQ(-EADDRINUSE, __edu_attach(&guest->edu, pt));
+	EXPECT_EQ(EADDRINUSE, __edu_attach(&guest->edu, pt));
 	EXPECT_EQ(1, edu_interrupts(&guest->edu));
 }
 
@@ -281,16 +281,6 @@ TEST_F(one_guest, doorbell_goes_with_its_last_vector)
 	EXPECT_EQ(1, edu_interrupts(edu));
 }
 
-static bool write_file(const char *path, const char *line)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	bool ok = fd >= 0 && write(fd, line, strlen(line)) > 0;
-
-	if (fd >= 0)
-		close(fd);
-	return ok;
-}
-
 /* Lets each allocation and each copy of an attach fail once. */
 TEST_F(one_guest, attach_runs_out_of_memory)
 {
@@ -301,12 +291,12 @@ TEST_F(one_guest, attach_runs_out_of_memory)
 	char line[16];
 	int rc, fd;
 
-	if (!write_file("/sys/kernel/debug/failslab/ignore-gfp-wait", "N") ||
-	    !write_file("/sys/kernel/debug/failslab/verbose", "0"))
+	if (write_line("/sys/kernel/debug/failslab/ignore-gfp-wait", "N") ||
+	    write_line("/sys/kernel/debug/failslab/verbose", "0"))
 		SKIP(return, "needs CONFIG_FAILSLAB and debugfs");
 	/* iommufd's own places to fail, if it was built with them */
-	write_file("/sys/kernel/debug/fail_iommufd/verbose", "0");
-	write_file("/sys/kernel/debug/fail_usercopy/verbose", "0");
+	write_line("/sys/kernel/debug/fail_iommufd/verbose", "0");
+	write_line("/sys/kernel/debug/fail_usercopy/verbose", "0");
 	fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, fd);
 
@@ -328,7 +318,7 @@ TEST_F(one_guest, attach_runs_out_of_memory)
 			ASSERT_EQ(1, pwrite(fd, "0", 1, 0));
 			failed += !!rc;
 			/* VFIO detaches if it cannot answer. */
-			if (rc == -EFAULT)
+			if (rc == EFAULT)
 				edu_attach(edu, vm->s2);
 			EXPECT_EQ(1, edu_interrupts(edu))
 				TH_LOG("the attach gave %d at allocation %u",
@@ -343,7 +333,7 @@ TEST_F(one_guest, attach_runs_out_of_memory)
 		TH_LOG("%u of %u allocations made it fail", failed, n - 1);
 		EXPECT_LT(0, failed);
 	}
-	write_file("/sys/kernel/debug/failslab/ignore-gfp-wait", "Y");
+	write_line("/sys/kernel/debug/failslab/ignore-gfp-wait", "Y");
 	close(fd);
 }
 

@@ -156,7 +156,7 @@ TEST_F(one_guest, failed_replace)
 	nested = nested_alloc(&s->vm, guest->edu.dev_id, other,
 			      vste_s1(&guest->s1));
 	guest_start(guest, VSID);
-	EXPECT_EQ(-ENOENT, __edu_attach(&guest->edu, nested));
+	EXPECT_EQ(ENOENT, __edu_attach(&guest->edu, nested));
 	poke(guest, VA);
 	EXPECT_POKE(&s->q[0], 0, VSID, VA);
 	EXPECT_TRUE(is_empty(&other_q));

@@ -25,7 +25,6 @@
 #include "smmuv3_test.h"
 #include "smmuv3_vevent.h"
 
-#define SOON		60000	/* ms; far more than it takes */
 #define DEPTH		64
 #define STORM_DEPTH	16384	/* more than the device makes of a page */
 

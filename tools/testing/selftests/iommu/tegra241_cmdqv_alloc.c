@@ -87,14 +87,14 @@ TEST_F(device, hw_info_types)
 	for (i = 0; i < sizeof(unknown) / sizeof(*unknown); i++) {
 		type = unknown[i];
 		len = sizeof(info);
-		EXPECT_EQ(-EOPNOTSUPP,
+		EXPECT_EQ(EOPNOTSUPP,
 			  __hw_info(&self->vm, dev_id,
 				    IOMMU_HW_INFO_FLAG_INPUT_TYPE, &type, &info,
 				    &len, &caps)) TH_LOG("%#x", unknown[i]);
 	}
 	type = IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV;
 	len = sizeof(info);
-	EXPECT_EQ(-EOPNOTSUPP, __hw_info(&self->vm, dev_id, 3, &type, &info,
+	EXPECT_EQ(EOPNOTSUPP, __hw_info(&self->vm, dev_id, 3, &type, &info,
 					 &len, &caps));
 }
 
@@ -122,25 +122,25 @@ TEST_F(device, viommu_alloc_errors)
 		.data_uptr = (__u64)data,
 	};
 	const struct bad_field bad[] = {
-		BAD(iommu_viommu_alloc, size, 20, -EINVAL),
+		BAD(iommu_viommu_alloc, size, 20, EINVAL),
 		/* Without the data */
-		BAD(iommu_viommu_alloc, size, 24, -EINVAL),
-		BAD(iommu_viommu_alloc, flags, 1, -EOPNOTSUPP),
-		BAD(iommu_viommu_alloc, flags, 1U << 31, -EOPNOTSUPP),
-		BAD(iommu_viommu_alloc, type, 0, -EOPNOTSUPP),
-		BAD(iommu_viommu_alloc, type, 3, -EOPNOTSUPP),
-		BAD(iommu_viommu_alloc, dev_id, NO_SUCH_ID, -ENOENT),
-		BAD(iommu_viommu_alloc, dev_id, self->vm.ioas, -ENOENT),
-		BAD(iommu_viommu_alloc, hwpt_id, NO_SUCH_ID, -ENOENT),
-		BAD(iommu_viommu_alloc, hwpt_id, self->vm.ioas, -ENOENT),
-		BAD(iommu_viommu_alloc, hwpt_id, flat, -EINVAL),
-		BAD(iommu_viommu_alloc, data_len, 0, -EINVAL),
-		BAD(iommu_viommu_alloc, data_len, 8, -EINVAL),
-		BAD(iommu_viommu_alloc, data_len, 15, -EINVAL),
-		BAD(iommu_viommu_alloc, data_len, 17, -EINVAL),
-		BAD(iommu_viommu_alloc, data_len, 32, -EINVAL),
-		BAD(iommu_viommu_alloc, data_len, ~0U, -EINVAL),
-		BAD(iommu_viommu_alloc, __reserved, 1, -EOPNOTSUPP),
+		BAD(iommu_viommu_alloc, size, 24, EINVAL),
+		BAD(iommu_viommu_alloc, flags, 1, EOPNOTSUPP),
+		BAD(iommu_viommu_alloc, flags, 1U << 31, EOPNOTSUPP),
+		BAD(iommu_viommu_alloc, type, 0, EOPNOTSUPP),
+		BAD(iommu_viommu_alloc, type, 3, EOPNOTSUPP),
+		BAD(iommu_viommu_alloc, dev_id, NO_SUCH_ID, ENOENT),
+		BAD(iommu_viommu_alloc, dev_id, self->vm.ioas, ENOENT),
+		BAD(iommu_viommu_alloc, hwpt_id, NO_SUCH_ID, ENOENT),
+		BAD(iommu_viommu_alloc, hwpt_id, self->vm.ioas, ENOENT),
+		BAD(iommu_viommu_alloc, hwpt_id, flat, EINVAL),
+		BAD(iommu_viommu_alloc, data_len, 0, EINVAL),
+		BAD(iommu_viommu_alloc, data_len, 8, EINVAL),
+		BAD(iommu_viommu_alloc, data_len, 15, EINVAL),
+		BAD(iommu_viommu_alloc, data_len, 17, EINVAL),
+		BAD(iommu_viommu_alloc, data_len, 32, EINVAL),
+		BAD(iommu_viommu_alloc, data_len, ~0U, EINVAL),
+		BAD(iommu_viommu_alloc, __reserved, 1, EOPNOTSUPP),
 	};
 
 	EXPECT_BAD(&self->vm, IOMMU_VIOMMU_ALLOC, good, bad);
@@ -209,7 +209,7 @@ TEST_F(device, viommu_alloc_tells_the_mapping)
 		iommu_destroy(&self->vm, v[1].viommu);
 	}
 	iommu_destroy(&self->vm, v[0].viommu);
-	EXPECT_EQ(-ENXIO, __vintf_map(&v[0]));
+	EXPECT_EQ(ENXIO, __vintf_map(&v[0]));
 }
 
 /* Types 1 and 2 on one nest parent: what belongs to type 2 is not for type 1. */
@@ -222,8 +222,8 @@ TEST_F(device, smmuv3_viommu_has_no_queues)
 	struct veventq q;
 	__u32 id;
 
-	EXPECT_EQ(-EOPNOTSUPP, __errorq_alloc(&plain, DEPTH, &q));
-	EXPECT_EQ(-EOPNOTSUPP,
+	EXPECT_EQ(EOPNOTSUPP, __errorq_alloc(&plain, DEPTH, &q));
+	EXPECT_EQ(EOPNOTSUPP,
 		  __vcmdq_alloc(&plain, 0, vm_alloc(&self->vm, 1), GUEST_PAGE,
 				&id));
 	iommu_destroy(&self->vm, plain.viommu);
@@ -277,7 +277,7 @@ TEST_F(vintf, mmap_is_for_one_iommufd)
 
 	vm_init(&vm);
 	other.vm = &vm;
-	EXPECT_EQ(-ENXIO, __vintf_map(&other));
+	EXPECT_EQ(ENXIO, __vintf_map(&other));
 	vm_free(&vm);
 }
 
@@ -286,12 +286,12 @@ TEST_F(vintf, viommu_is_busy_while_mapped)
 	struct vintf *v = &self->o.vintf, again = *v;
 
 	EXPECT_EQ(0, __vintf_map(&again));
-	EXPECT_EQ(-EBUSY, __iommu_destroy(&self->vm, v->viommu));
+	EXPECT_EQ(EBUSY, __iommu_destroy(&self->vm, v->viommu));
 	vintf_unmap(&again);
-	EXPECT_EQ(-EBUSY, __iommu_destroy(&self->vm, v->viommu));
+	EXPECT_EQ(EBUSY, __iommu_destroy(&self->vm, v->viommu));
 	vintf_unmap(v);
 	EXPECT_EQ(0, __iommu_destroy(&self->vm, v->viommu));
-	EXPECT_EQ(-ENXIO, __vintf_map(&again));
+	EXPECT_EQ(ENXIO, __vintf_map(&again));
 }
 
 /* A child has no mapping that would keep the vIOMMU, or it keeps it. */
@@ -317,7 +317,7 @@ TEST_F(vintf, child_with_the_mapping_keeps_the_viommu)
 	/* Nothing to read: the child has died of its access. */
 	reads = read(ready[0], &c, 1) == 1;
 	vintf_unmap(v);
-	EXPECT_EQ(reads ? -EBUSY : 0, __iommu_destroy(&self->vm, v->viommu));
+	EXPECT_EQ(reads ? EBUSY : 0, __iommu_destroy(&self->vm, v->viommu));
 	kill(pid, SIGKILL);
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	if (reads) {
@@ -343,7 +343,7 @@ TEST_F(vintf, page_is_no_guest_memory)
 	};
 
 	EXPECT_EQ(-1, ioctl(self->vm.iommufd, IOMMU_IOAS_MAP, &map));
-	EXPECT_EQ(-ENOENT, __vm_unmap(&self->vm, DIMM, VINTF_PAGE));
+	EXPECT_EQ(ENOENT, __vm_unmap(&self->vm, DIMM, VINTF_PAGE));
 }
 
 /* A slot without a queue reads 0 and cannot be started. */
@@ -375,15 +375,15 @@ TEST_F(vintf, vdevice_alloc_errors)
 		.virt_id = VSID20,
 	};
 	const struct bad_field bad[] = {
-		BAD(iommu_vdevice_alloc, size, 16, -EINVAL),
-		BAD(iommu_vdevice_alloc, viommu_id, NO_SUCH_ID, -ENOENT),
-		BAD(iommu_vdevice_alloc, viommu_id, self->vm.s2, -ENOENT),
-		BAD(iommu_vdevice_alloc, dev_id, NO_SUCH_ID, -ENOENT),
-		BAD(iommu_vdevice_alloc, dev_id, self->vm.ioas, -ENOENT),
-		BAD64(iommu_vdevice_alloc, virt_id, 1ULL << VSID_BITS, -EINVAL),
-		BAD64(iommu_vdevice_alloc, virt_id, 0xffffffff, -EINVAL),
-		BAD64(iommu_vdevice_alloc, virt_id, 1ULL << 32, -EINVAL),
-		BAD64(iommu_vdevice_alloc, virt_id, ~0ULL, -EINVAL),
+		BAD(iommu_vdevice_alloc, size, 16, EINVAL),
+		BAD(iommu_vdevice_alloc, viommu_id, NO_SUCH_ID, ENOENT),
+		BAD(iommu_vdevice_alloc, viommu_id, self->vm.s2, ENOENT),
+		BAD(iommu_vdevice_alloc, dev_id, NO_SUCH_ID, ENOENT),
+		BAD(iommu_vdevice_alloc, dev_id, self->vm.ioas, ENOENT),
+		BAD64(iommu_vdevice_alloc, virt_id, 1ULL << VSID_BITS, EINVAL),
+		BAD64(iommu_vdevice_alloc, virt_id, 0xffffffff, EINVAL),
+		BAD64(iommu_vdevice_alloc, virt_id, 1ULL << 32, EINVAL),
+		BAD64(iommu_vdevice_alloc, virt_id, ~0ULL, EINVAL),
 	};
 	const __u64 fine[] = { 0, 1, VSID20, (1 << VSID_BITS) - 1 };
 	__u32 id, again;
@@ -394,10 +394,10 @@ TEST_F(vintf, vdevice_alloc_errors)
 		ASSERT_EQ(0, __vdevice_alloc(&self->vm, good.viommu_id,
 					     good.dev_id, fine[i], &id))
 			TH_LOG("%#llx", fine[i]);
-		EXPECT_EQ(-EEXIST, __vdevice_alloc(&self->vm, good.viommu_id,
+		EXPECT_EQ(EEXIST, __vdevice_alloc(&self->vm, good.viommu_id,
 						   good.dev_id, fine[i],
 						   &again));
-		EXPECT_EQ(-EBUSY, __iommu_destroy(&self->vm, good.viommu_id));
+		EXPECT_EQ(EBUSY, __iommu_destroy(&self->vm, good.viommu_id));
 		iommu_destroy(&self->vm, id);
 	}
 }
@@ -410,11 +410,11 @@ TEST_F(vintf, vdevice_of_another_viommu)
 	__u32 id, second;
 
 	id = vdevice_alloc(&self->vm, plain, dev_id, 1);
-	EXPECT_EQ(-EEXIST, __vdevice_alloc(&self->vm, self->o.vintf.viommu,
+	EXPECT_EQ(EEXIST, __vdevice_alloc(&self->vm, self->o.vintf.viommu,
 					   dev_id, 2, &second));
 	iommu_destroy(&self->vm, id);
 	id = vdevice_alloc(&self->vm, self->o.vintf.viommu, dev_id, 2);
-	EXPECT_EQ(-EEXIST, __vdevice_alloc(&self->vm, plain, dev_id, 1,
+	EXPECT_EQ(EEXIST, __vdevice_alloc(&self->vm, plain, dev_id, 1,
 					   &second));
 	iommu_destroy(&self->vm, id);
 	iommu_destroy(&self->vm, plain);
@@ -434,12 +434,12 @@ TEST_F(vintf, vdevices_up_to_the_pairs)
 			      self->o.guest.edu.dev_id, 0);
 	for (i = 1; i < 16 && edu_own_group(i); i++) {
 		edu_open(&edu[i], &self->vm, edu_own_group(i));
-		EXPECT_EQ(-EEXIST, __vdevice_alloc(&self->vm,
+		EXPECT_EQ(EEXIST, __vdevice_alloc(&self->vm,
 						   self->o.vintf.viommu,
 						   edu[i].dev_id, 0, &id[i]));
 		rc = __vdevice_alloc(&self->vm, self->o.vintf.viommu,
 				     edu[i].dev_id, i, &id[i]);
-		EXPECT_EQ(no_pair || i < pairs ? 0 : -ENOSPC, rc) TH_LOG("device %u", i);
+		EXPECT_EQ(no_pair || i < pairs ? 0 : ENOSPC, rc) TH_LOG("device %u", i);
 		if (rc) {
 			iommu_destroy(&self->vm, id[0]);
 			ASSERT_EQ(0, __vdevice_alloc(&self->vm,
@@ -460,16 +460,16 @@ TEST_F(vintf, veventq_alloc_errors)
 		.veventq_depth = DEPTH,
 	};
 	const struct bad_field bad[] = {
-		BAD(iommu_veventq_alloc, size, 24, -EINVAL),
-		BAD(iommu_veventq_alloc, flags, 1, -EOPNOTSUPP),
-		BAD(iommu_veventq_alloc, __reserved, 1, -EOPNOTSUPP),
-		BAD(iommu_veventq_alloc, type, 0, -EOPNOTSUPP),
-		BAD(iommu_veventq_alloc, type, 3, -EOPNOTSUPP),
-		BAD(iommu_veventq_alloc, viommu_id, NO_SUCH_ID, -ENOENT),
-		BAD(iommu_veventq_alloc, viommu_id, self->vm.s2, -ENOENT),
-		BAD(iommu_veventq_alloc, veventq_depth, 0, -EINVAL),
-		BAD(iommu_veventq_alloc, veventq_depth, (1 << 19) + 1, -EINVAL),
-		BAD(iommu_veventq_alloc, veventq_depth, ~0U, -EINVAL),
+		BAD(iommu_veventq_alloc, size, 24, EINVAL),
+		BAD(iommu_veventq_alloc, flags, 1, EOPNOTSUPP),
+		BAD(iommu_veventq_alloc, __reserved, 1, EOPNOTSUPP),
+		BAD(iommu_veventq_alloc, type, 0, EOPNOTSUPP),
+		BAD(iommu_veventq_alloc, type, 3, EOPNOTSUPP),
+		BAD(iommu_veventq_alloc, viommu_id, NO_SUCH_ID, ENOENT),
+		BAD(iommu_veventq_alloc, viommu_id, self->vm.s2, ENOENT),
+		BAD(iommu_veventq_alloc, veventq_depth, 0, EINVAL),
+		BAD(iommu_veventq_alloc, veventq_depth, (1 << 19) + 1, EINVAL),
+		BAD(iommu_veventq_alloc, veventq_depth, ~0U, EINVAL),
 	};
 	struct vintf *v = &self->o.vintf;
 	struct veventq errors, faults, again;
@@ -477,11 +477,11 @@ TEST_F(vintf, veventq_alloc_errors)
 	EXPECT_BAD(&self->vm, IOMMU_VEVENTQ_ALLOC, good, bad);
 	/* QEMU's depth */
 	errorq_alloc(v, 1 << 19, &errors);
-	EXPECT_EQ(-EEXIST, __errorq_alloc(v, DEPTH, &again));
+	EXPECT_EQ(EEXIST, __errorq_alloc(v, DEPTH, &again));
 	veventq_alloc(&self->vm, v->viommu, DEPTH, &faults);
-	EXPECT_EQ(-EEXIST, __veventq_alloc(&self->vm, v->viommu, DEPTH,
+	EXPECT_EQ(EEXIST, __veventq_alloc(&self->vm, v->viommu, DEPTH,
 					   &again));
-	EXPECT_EQ(-EBUSY, __iommu_destroy(&self->vm, errors.id));
+	EXPECT_EQ(EBUSY, __iommu_destroy(&self->vm, errors.id));
 	veventq_free(&self->vm, &errors);
 	errorq_alloc(v, 1, &errors);
 	veventq_free(&self->vm, &errors);
@@ -507,36 +507,36 @@ TEST_F(vintf, hw_queue_alloc_errors)
 	const struct iommu_hw_queue_alloc good =
 		hw_queue_good(&self->o.vintf, gpa);
 	const struct bad_field bad[] = {
-		BAD(iommu_hw_queue_alloc, size, 32, -EINVAL),
-		BAD(iommu_hw_queue_alloc, flags, 1, -EOPNOTSUPP),
-		BAD(iommu_hw_queue_alloc, type, 0, -EOPNOTSUPP),
-		BAD(iommu_hw_queue_alloc, type, 2, -EOPNOTSUPP),
-		BAD(iommu_hw_queue_alloc, type, 0xdeadbeef, -EOPNOTSUPP),
-		BAD(iommu_hw_queue_alloc, viommu_id, NO_SUCH_ID, -ENOENT),
-		BAD(iommu_hw_queue_alloc, viommu_id, self->vm.s2, -ENOENT),
-		BAD(iommu_hw_queue_alloc, index, max_queues(), -EINVAL),
-		BAD(iommu_hw_queue_alloc, index, ~0U, -EINVAL),
-		BAD64(iommu_hw_queue_alloc, length, 0, -EINVAL),
-		BAD64(iommu_hw_queue_alloc, length, 1, -EINVAL),
-		BAD64(iommu_hw_queue_alloc, length, 16, -EINVAL),
-		BAD64(iommu_hw_queue_alloc, length, 33, -EINVAL),
-		BAD64(iommu_hw_queue_alloc, length, 48, -EINVAL),
-		BAD64(iommu_hw_queue_alloc, length, 4095, -EINVAL),
-		BAD64(iommu_hw_queue_alloc, length, ~0ULL, -EOVERFLOW),
+		BAD(iommu_hw_queue_alloc, size, 32, EINVAL),
+		BAD(iommu_hw_queue_alloc, flags, 1, EOPNOTSUPP),
+		BAD(iommu_hw_queue_alloc, type, 0, EOPNOTSUPP),
+		BAD(iommu_hw_queue_alloc, type, 2, EOPNOTSUPP),
+		BAD(iommu_hw_queue_alloc, type, 0xdeadbeef, EOPNOTSUPP),
+		BAD(iommu_hw_queue_alloc, viommu_id, NO_SUCH_ID, ENOENT),
+		BAD(iommu_hw_queue_alloc, viommu_id, self->vm.s2, ENOENT),
+		BAD(iommu_hw_queue_alloc, index, max_queues(), EINVAL),
+		BAD(iommu_hw_queue_alloc, index, ~0U, EINVAL),
+		BAD64(iommu_hw_queue_alloc, length, 0, EINVAL),
+		BAD64(iommu_hw_queue_alloc, length, 1, EINVAL),
+		BAD64(iommu_hw_queue_alloc, length, 16, EINVAL),
+		BAD64(iommu_hw_queue_alloc, length, 33, EINVAL),
+		BAD64(iommu_hw_queue_alloc, length, 48, EINVAL),
+		BAD64(iommu_hw_queue_alloc, length, 4095, EINVAL),
+		BAD64(iommu_hw_queue_alloc, length, ~0ULL, EOVERFLOW),
 		BAD64(iommu_hw_queue_alloc, nesting_parent_iova, -32ULL,
-		      -EOVERFLOW),
-		BAD64(iommu_hw_queue_alloc, nesting_parent_iova, DIMM, -ENOENT),
-		BAD64(iommu_hw_queue_alloc, nesting_parent_iova, 0, -ENOENT),
+		      EOVERFLOW),
+		BAD64(iommu_hw_queue_alloc, nesting_parent_iova, DIMM, ENOENT),
+		BAD64(iommu_hw_queue_alloc, nesting_parent_iova, 0, ENOENT),
 	};
 	/* A length that fits, at an address that is not a multiple of it */
 	struct iommu_hw_queue_alloc small = good;
 	const struct bad_field base[] = {
 		BAD64(iommu_hw_queue_alloc, nesting_parent_iova, gpa + 16,
-		      -EINVAL),
+		      EINVAL),
 		BAD64(iommu_hw_queue_alloc, nesting_parent_iova, gpa + 32,
-		      -EINVAL),
+		      EINVAL),
 		BAD64(iommu_hw_queue_alloc, nesting_parent_iova, gpa + 1,
-		      -EINVAL),
+		      EINVAL),
 	};
 
 	EXPECT_BAD(&self->vm, IOMMU_HW_QUEUE_ALLOC, good, bad);
@@ -635,22 +635,22 @@ TEST_F(vintf, hw_queue_across_two_mappings)
 	if (!mem)
 		SKIP(return, "no huge page");
 	vm_map(&self->vm, DIMM, mem, GUEST_PAGE);
-	EXPECT_EQ(-ENOENT, __vcmdq_alloc(&self->o.vintf, 0, DIMM,
+	EXPECT_EQ(ENOENT, __vcmdq_alloc(&self->o.vintf, 0, DIMM,
 					 2 * GUEST_PAGE, &id));
 	vm_map(&self->vm, DIMM + GUEST_PAGE, mem + GUEST_PAGE, GUEST_PAGE);
 	vcmdq_alloc_at(&q, &self->o.vintf, 0, DIMM, mem, VCMDQ_LOG2SIZE + 1);
 	vcmdq_start(&q);
 	for (i = 0; i < 600; i++)
 		ASSERT_EQ(0, vcmdq_cmd(&q, cmd_tlbi_nh_va(ASID, VA)));
-	EXPECT_EQ(-EBUSY, __vm_unmap(&self->vm, DIMM, GUEST_PAGE));
-	EXPECT_EQ(-EBUSY, __vm_unmap(&self->vm, DIMM + GUEST_PAGE, GUEST_PAGE));
+	EXPECT_EQ(EBUSY, __vm_unmap(&self->vm, DIMM, GUEST_PAGE));
+	EXPECT_EQ(EBUSY, __vm_unmap(&self->vm, DIMM + GUEST_PAGE, GUEST_PAGE));
 	vcmdq_free(&q);
 	vm_unmap(&self->vm, DIMM, 2 * GUEST_PAGE);
 
 	/* The same two, the other way round */
 	vm_map(&self->vm, DIMM, mem + GUEST_PAGE, GUEST_PAGE);
 	vm_map(&self->vm, DIMM + GUEST_PAGE, mem, GUEST_PAGE);
-	EXPECT_EQ(-EFAULT, __vcmdq_alloc(&self->o.vintf, 0, DIMM,
+	EXPECT_EQ(EFAULT, __vcmdq_alloc(&self->o.vintf, 0, DIMM,
 					 2 * GUEST_PAGE, &id));
 	vm_unmap(&self->vm, DIMM, 2 * GUEST_PAGE);
 	munmap(mem, HUGE_PAGE);
@@ -669,15 +669,15 @@ TEST_F(vintf, hw_queue_order)
 	for (i = 0; i < n; i++) {
 		vcmdq_alloc_at(&q[i], v, i, gpa + 32 * i,
 			       vm_ptr(&self->vm, gpa + 32 * i), 1);
-		EXPECT_EQ(-EEXIST, __vcmdq_alloc(v, i, gpa, 32, &id));
+		EXPECT_EQ(EEXIST, __vcmdq_alloc(v, i, gpa, 32, &id));
 		if (i + 2 < n)
 			EXPECT_EQ(-EIO, __vcmdq_alloc(v, i + 2, gpa, 32, &id));
 		if (i)
-			EXPECT_EQ(-EBUSY, __iommu_destroy(&self->vm,
+			EXPECT_EQ(EBUSY, __iommu_destroy(&self->vm,
 							  q[i - 1].id));
 	}
-	EXPECT_EQ(-EINVAL, __vcmdq_alloc(v, n, gpa, 32, &id));
-	EXPECT_EQ(-EBUSY, __iommu_destroy(&self->vm, v->viommu));
+	EXPECT_EQ(EINVAL, __vcmdq_alloc(v, n, gpa, 32, &id));
+	EXPECT_EQ(EBUSY, __iommu_destroy(&self->vm, v->viommu));
 	for (i = 0; i < n; i++)
 		vcmdq_start(&q[i]);
 	for (i = 0; i < n; i++)
@@ -711,7 +711,7 @@ TEST_F(vintf, hw_queue_memory_is_busy)
 	vcmdq_alloc_at(&q, &self->o.vintf, 0, DIMM + 2 * GUEST_PAGE + 1024,
 		       mem + 2 * GUEST_PAGE + 1024, 6);
 	vcmdq_start(&q);
-	EXPECT_EQ(-EBUSY, __vm_unmap(&self->vm, DIMM + 2 * GUEST_PAGE,
+	EXPECT_EQ(EBUSY, __vm_unmap(&self->vm, DIMM + 2 * GUEST_PAGE,
 				     GUEST_PAGE));
 	EXPECT_EQ(-1, ioctl(self->vm.iommufd, IOMMU_IOAS_UNMAP, &unmap));
 	EXPECT_EQ(EBUSY, errno);
@@ -741,9 +741,9 @@ TEST(without_block_types_are_refused)
 	vm_init(&vm);
 	edu_open(&edu, &vm, edu_own_group(0));
 	s2_alloc(&vm, edu.dev_id);
-	EXPECT_EQ(-EOPNOTSUPP, hw_info(&vm, edu.dev_id,
+	EXPECT_EQ(EOPNOTSUPP, hw_info(&vm, edu.dev_id,
 				       IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV, &hw));
-	EXPECT_EQ(-EOPNOTSUPP,
+	EXPECT_EQ(EOPNOTSUPP,
 		  __viommu_alloc_data(&vm, edu.dev_id, vm.s2,
 				      IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV, &data,
 				      sizeof(data), &id));

@@ -124,20 +124,20 @@ TEST_F(one_guest, vmm_invalidate_errors)
 		.entry_num = 1,
 	};
 	const struct bad_field bad[] = {
-		BAD(iommu_hwpt_invalidate, hwpt_id, NO_SUCH_ID, -ENOENT),
-		BAD(iommu_hwpt_invalidate, hwpt_id, self->vm.s2, -EINVAL),
-		BAD(iommu_hwpt_invalidate, hwpt_id, self->vm.ioas, -EINVAL),
-		BAD(iommu_hwpt_invalidate, hwpt_id, o->q.id, -EINVAL),
-		BAD(iommu_hwpt_invalidate, data_type, 0, -EINVAL),
-		BAD(iommu_hwpt_invalidate, data_type, 2, -EINVAL),
-		BAD(iommu_hwpt_invalidate, __reserved, 1, -EOPNOTSUPP),
-		BAD(iommu_hwpt_invalidate, entry_len, 0, -EINVAL),
-		BAD(iommu_hwpt_invalidate, entry_len, 8, -EINVAL),
-		BAD64(iommu_hwpt_invalidate, data_uptr, 0, -EINVAL),
-		BAD(iommu_hwpt_invalidate, entry_num, (1 << 19) + 1, -EINVAL),
+		BAD(iommu_hwpt_invalidate, hwpt_id, NO_SUCH_ID, ENOENT),
+		BAD(iommu_hwpt_invalidate, hwpt_id, self->vm.s2, EINVAL),
+		BAD(iommu_hwpt_invalidate, hwpt_id, self->vm.ioas, EINVAL),
+		BAD(iommu_hwpt_invalidate, hwpt_id, o->q.id, EINVAL),
+		BAD(iommu_hwpt_invalidate, data_type, 0, EINVAL),
+		BAD(iommu_hwpt_invalidate, data_type, 2, EINVAL),
+		BAD(iommu_hwpt_invalidate, __reserved, 1, EOPNOTSUPP),
+		BAD(iommu_hwpt_invalidate, entry_len, 0, EINVAL),
+		BAD(iommu_hwpt_invalidate, entry_len, 8, EINVAL),
+		BAD64(iommu_hwpt_invalidate, data_uptr, 0, EINVAL),
+		BAD(iommu_hwpt_invalidate, entry_num, (1 << 19) + 1, EINVAL),
 		/* A nested domain of this driver has no invalidation. */
 		BAD(iommu_hwpt_invalidate, hwpt_id, o->guest.nested,
-		    -EOPNOTSUPP),
+		    EOPNOTSUPP),
 	};
 	__u32 num = 3;
 
@@ -169,14 +169,14 @@ TEST_F(one_guest, nested_domains)
 	const __u64 page = vm_alloc(&self->vm, 1);
 	__u32 id;
 
-	EXPECT_EQ(-EBUSY, __iommu_destroy(&self->vm, guest->vdevice));
+	EXPECT_EQ(EBUSY, __iommu_destroy(&self->vm, guest->vdevice));
 	edu_attach(&guest->edu, bypass);
 	EXPECT_EQ(page, edu_lands(&guest->edu, page));
 	edu_attach(&guest->edu, abort);
 	EXPECT_EQ(NOWHERE, edu_lands(&guest->edu, page));
 	edu_attach(&guest->edu, invalid);
 	iommu_destroy(&self->vm, guest->vdevice);
-	EXPECT_EQ(-ENOENT, __edu_attach(&guest->edu, guest->nested));
+	EXPECT_EQ(ENOENT, __edu_attach(&guest->edu, guest->nested));
 	edu_attach(&guest->edu, bypass);
 	EXPECT_EQ(page, edu_lands(&guest->edu, page));
 
@@ -200,7 +200,7 @@ TEST_F(one_guest, device_is_closed_first)
 	struct owner *o = &self->o;
 
 	edu_close(&o->guest.edu);
-	EXPECT_EQ(-ENOENT, __iommu_destroy(&self->vm, o->guest.vdevice));
+	EXPECT_EQ(ENOENT, __iommu_destroy(&self->vm, o->guest.vdevice));
 	EXPECT_TRUE(refused(o, cmd_atc_inv(VSID20)));
 	EXPECT_EQ(-EIO, __viommu_cmd(&self->vm, o->vintf.viommu,
 				     cmd_cfgi_cd(VSID20)));

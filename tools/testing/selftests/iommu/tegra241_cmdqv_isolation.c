@@ -252,8 +252,8 @@ static unsigned int take_vintfs(struct vm *vm, struct edu *edu, struct vintf *v)
 			break;
 		n++;
 	}
-	if (rc != -ENOSPC)
-		die("VINTF %u: %s", n, strerror(-rc));
+	if (rc != ENOSPC)
+		die("VINTF %u: %s", n, strerror(rc));
 	return n;
 }
 

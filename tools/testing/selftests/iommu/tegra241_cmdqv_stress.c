@@ -180,14 +180,14 @@ TEST_F(vintf, guest_ends_while_it_writes)
 		ASSERT_TRUE(i % 4 == 0 || hammer_met(&o->q))
 			TH_LOG("round %u", i);
 
-		EXPECT_EQ(-EBUSY, __iommu_destroy(&self->vm, o->vintf.viommu));
-		EXPECT_EQ(-EBUSY, __iommu_destroy(&self->vm, o->guest.vdevice));
+		EXPECT_EQ(EBUSY, __iommu_destroy(&self->vm, o->vintf.viommu));
+		EXPECT_EQ(EBUSY, __iommu_destroy(&self->vm, o->guest.vdevice));
 		edu_attach(&o->guest.edu, self->vm.s2);
 		iommu_destroy(&self->vm, o->guest.nested);
 		iommu_destroy(&self->vm, o->guest.vdevice);
 		veventq_free(&self->vm, &o->errors);
 		vcmdq_free(&o->q);
-		EXPECT_EQ(-EBUSY, __iommu_destroy(&self->vm, o->vintf.viommu));
+		EXPECT_EQ(EBUSY, __iommu_destroy(&self->vm, o->vintf.viommu));
 		ASSERT_TRUE(hammer_goes_on(&h, 20));
 		hammer_stop(&h);
 		vintf_free(&o->vintf);
@@ -312,7 +312,7 @@ TEST_F(vintf, queue_keeps_its_memory)
 		vcmdq_kick(&q[i]);
 		EXPECT_EQ(0, vcmdq_wait(&q[i]));
 	}
-	EXPECT_EQ(-EBUSY, __vm_unmap(&self->vm, DIMM, 2 * GUEST_PAGE));
+	EXPECT_EQ(EBUSY, __vm_unmap(&self->vm, DIMM, 2 * GUEST_PAGE));
 	while (i--)
 		vcmdq_free(&q[i]);
 	vm_unmap(&self->vm, DIMM, 2 * GUEST_PAGE);
@@ -421,12 +421,12 @@ static void *race_mmap(void *arg)
 		if (!v.vm || !v.offset || v.length != VINTF_PAGE)
 			continue;
 		rc = __vintf_map(&v);
-		if (rc == -ENXIO) {
+		if (rc == ENXIO) {
 			r->met[MET_GONE]++;
 			continue;
 		}
 		if (rc)
-			die("mmap: %s", strerror(-rc));
+			die("mmap: %s", strerror(rc));
 		vintf_get(&v, 0, VCMDQ_STATUS);
 		vintf_unmap(&v);
 		r->met[MET_FINE]++;
@@ -449,8 +449,8 @@ TEST_F(device, mmap_against_destroy)
 					   self->guest.edu.dev_id));
 		do {
 			rc = __iommu_destroy(&self->vm, o.vintf.viommu);
-			busy += rc == -EBUSY;
-		} while (rc == -EBUSY);
+			busy += rc == EBUSY;
+		} while (rc == EBUSY);
 		ASSERT_EQ(0, rc);
 		destroyed++;
 	}
@@ -625,8 +625,8 @@ static void *race_queue(void *arg)
 
 	while (!r->stop) {
 		rc = __vcmdq_alloc(&o->vintf, 0, GUEST_RAM, GUEST_PAGE, &id);
-		if (rc && rc != -EEXIST)
-			die("HW_QUEUE_ALLOC: %s", strerror(-rc));
+		if (rc && rc != EEXIST)
+			die("HW_QUEUE_ALLOC: %s", strerror(rc));
 		r->met[rc ? MET_BUSY : MET_FINE]++;
 		if (!rc)
 			iommu_destroy(o->vintf.vm, id);
