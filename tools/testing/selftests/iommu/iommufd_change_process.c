@@ -163,9 +163,9 @@ static int job_change(struct job *job)
 /* Map from page @src_iova of the file on */
 static int job_map_file(struct job *job)
 {
-	return ioas_map_file(job->fd, job->ioas_id, job->file,
-			     job->src_iova * PAGE_SIZE, job->pages * PAGE_SIZE,
-			     job->iova);
+	return __ioas_map_file(job->fd, job->ioas_id, job->file,
+			       job->src_iova * PAGE_SIZE,
+			       job->pages * PAGE_SIZE, job->iova);
 }
 
 static int job_map_address(struct job *job)
@@ -175,20 +175,20 @@ static int job_map_address(struct job *job)
 
 	if (va == MAP_FAILED)
 		return errno;
-	return ioas_map(job->fd, job->ioas_id, va, job->pages * PAGE_SIZE,
-			job->iova);
+	return __ioas_map(job->fd, job->ioas_id, va, job->pages * PAGE_SIZE,
+			  job->iova);
 }
 
 static int job_copy(struct job *job)
 {
-	return ioas_copy(job->fd, job->ioas_id, job->src_id, job->src_iova,
-			 job->pages * PAGE_SIZE, job->iova);
+	return __ioas_copy(job->fd, job->ioas_id, job->src_id, job->src_iova,
+			   job->pages * PAGE_SIZE, job->iova);
 }
 
 static int job_unmap(struct job *job)
 {
-	return ioas_unmap(job->fd, job->ioas_id, job->iova,
-			  job->pages * PAGE_SIZE);
+	return __ioas_unmap(job->fd, job->ioas_id, job->iova,
+			    job->pages * PAGE_SIZE);
 }
 
 static int job_limit(struct job *job)
@@ -209,14 +209,14 @@ static int job_room(struct job *job)
 	while (low != high) {
 		unsigned long pages = (low + high + 1) / 2;
 
-		if (ioas_map_file(job->fd, job->ioas_id, job->file, 0,
-				  pages * PAGE_SIZE, IOVA(0))) {
+		if (__ioas_map_file(job->fd, job->ioas_id, job->file, 0,
+				    pages * PAGE_SIZE, IOVA(0))) {
 			high = pages - 1;
 			continue;
 		}
 		low = pages;
-		if (ioas_unmap(job->fd, job->ioas_id, IOVA(0),
-			       pages * PAGE_SIZE))
+		if (__ioas_unmap(job->fd, job->ioas_id, IOVA(0),
+				 pages * PAGE_SIZE))
 			return -1;
 	}
 	return low;
@@ -562,15 +562,15 @@ TEST_F(change, pins_of_an_access_move)
 	test_cmd_create_access(self->ioas_ids[0], &access_id,
 			       MOCK_FLAGS_ACCESS_CREATE_NEEDS_PIN_PAGES);
 	MAP(OLD, 0, 0, 0, 10);
-	ASSERT_EQ(0, access_pin(self->fd, access_id, IOVA(2), 3 * PAGE_SIZE,
-				self->va + 2 * PAGE_SIZE, 0, &id));
+	access_pin(self->fd, access_id, IOVA(2), 3 * PAGE_SIZE,
+		   self->va + 2 * PAGE_SIZE, 0, &id);
 	EXPECT_PAYS(3, 0);
 	EXPECT_EQ(0, CHANGE(NEW));
 	EXPECT_PAYS(0, 3);
-	ASSERT_EQ(0, access_pin(self->fd, access_id, IOVA(4), 4 * PAGE_SIZE,
-				self->va + 4 * PAGE_SIZE, 0, &id2));
+	access_pin(self->fd, access_id, IOVA(4), 4 * PAGE_SIZE,
+		   self->va + 4 * PAGE_SIZE, 0, &id2);
 	EXPECT_PAYS(0, 6);
-	EXPECT_EQ(0, access_unpin(self->fd, access_id, id));
+	EXPECT_EQ(0, __access_unpin(self->fd, access_id, id));
 	EXPECT_PAYS(0, 4);
 	test_cmd_mock_domain(self->ioas_ids[0], &stdev_id, NULL, NULL);
 	EXPECT_PAYS(0, 10);
@@ -578,7 +578,7 @@ TEST_F(change, pins_of_an_access_move)
 	EXPECT_PAYS(10, 0);
 	test_ioctl_destroy(stdev_id);
 	EXPECT_PAYS(4, 0);
-	EXPECT_EQ(0, access_unpin(self->fd, access_id, id2));
+	EXPECT_EQ(0, __access_unpin(self->fd, access_id, id2));
 	EXPECT_PAYS(0, 0);
 	test_cmd_destroy_access(access_id);
 }
@@ -591,8 +591,8 @@ TEST_F(change, unmap_under_an_access_uncharges_the_new_process)
 	test_cmd_create_access(self->ioas_ids[0], &access_id,
 			       MOCK_FLAGS_ACCESS_CREATE_NEEDS_PIN_PAGES);
 	MAP(OLD, 0, 0, 0, 10);
-	ASSERT_EQ(0, access_pin(self->fd, access_id, IOVA(0), 10 * PAGE_SIZE,
-				self->va, 0, &id));
+	access_pin(self->fd, access_id, IOVA(0), 10 * PAGE_SIZE, self->va, 0,
+		   &id);
 	EXPECT_PAYS(10, 0);
 	EXPECT_EQ(0, CHANGE(NEW));
 	EXPECT_PAYS(0, 10);
@@ -608,11 +608,10 @@ TEST_F(change, memory_of_a_hw_queue_moves)
 
 	test_cmd_hwpt_alloc(self->dev_ids[0], self->ioas_ids[0],
 			    IOMMU_HWPT_ALLOC_NEST_PARENT, &parent_id);
-	ASSERT_EQ(0, viommu_alloc(self->fd, self->dev_ids[0], parent_id,
-				  &viommu_id));
+	viommu_alloc(self->fd, self->dev_ids[0], parent_id, &viommu_id);
 	MAP(OLD, 0, 0, 0, 4);
-	ASSERT_EQ(0, hw_queue_alloc(self->fd, viommu_id, 0, IOVA(1), PAGE_SIZE,
-				    &hw_queue_id));
+	hw_queue_alloc(self->fd, viommu_id, 0, IOVA(1), PAGE_SIZE,
+		       &hw_queue_id);
 	EXPECT_PAYS(4, 0);
 	EXPECT_EQ(0, CHANGE(NEW));
 	EXPECT_PAYS(0, 4);
@@ -973,20 +972,20 @@ static int job_race_map(struct job *job)
 
 	while (race_goes_on(race)) {
 		rc = RACE_CALL(race, RACE_MAP,
-			       ioas_map_file(job->fd, job->ioas_id, job->file,
-					     0, length, IOVA(0)));
+			       __ioas_map_file(job->fd, job->ioas_id, job->file,
+					       0, length, IOVA(0)));
 		race_result(race, RACE_MAP, rc, 0);
 		rc = RACE_CALL(race, RACE_COPY,
-			       ioas_copy(job->fd, job->src_id, job->ioas_id,
-					 IOVA(0), length, IOVA(0)));
+			       __ioas_copy(job->fd, job->src_id, job->ioas_id,
+					   IOVA(0), length, IOVA(0)));
 		race_result(race, RACE_COPY, rc, 0);
 		rc = RACE_CALL(race, RACE_UNMAP,
-			       ioas_unmap(job->fd, job->ioas_id, IOVA(0),
-					  length));
+			       __ioas_unmap(job->fd, job->ioas_id, IOVA(0),
+					    length));
 		race_result(race, RACE_UNMAP, rc, 0);
 		rc = RACE_CALL(race, RACE_UNMAP,
-			       ioas_unmap(job->fd, job->src_id, IOVA(0),
-					  length));
+			       __ioas_unmap(job->fd, job->src_id, IOVA(0),
+					    length));
 		race_result(race, RACE_UNMAP, rc, 0);
 	}
 	return 0;
@@ -1006,8 +1005,8 @@ static int job_race_destroy(struct job *job)
 		if (rc)
 			break;
 		rc = RACE_CALL(race, RACE_COPY,
-			       ioas_copy(job->fd, ioas_id, job->src_id,
-					 job->src_iova, length, IOVA(0)));
+			       __ioas_copy(job->fd, ioas_id, job->src_id,
+					   job->src_iova, length, IOVA(0)));
 		race_result(race, RACE_COPY, rc, 0);
 		rc = RACE_CALL(race, RACE_ATTACH,
 			       _test_cmd_mock_domain(job->fd, ioas_id,
@@ -1015,10 +1014,10 @@ static int job_race_destroy(struct job *job)
 				       errno : 0);
 		race_result(race, RACE_ATTACH, rc, 0);
 		rc = RACE_CALL(race, RACE_DESTROY,
-			       do_destroy(job->fd, stdev_id));
+			       __do_destroy(job->fd, stdev_id));
 		race_result(race, RACE_DESTROY, rc, 0);
 		rc = RACE_CALL(race, RACE_DESTROY,
-			       do_destroy(job->fd, ioas_id));
+			       __do_destroy(job->fd, ioas_id));
 		race_result(race, RACE_DESTROY, rc, 0);
 	}
 	return 0;
@@ -1033,14 +1032,14 @@ static int job_race_pin(struct job *job)
 
 	while (race_goes_on(race)) {
 		rc = RACE_CALL(race, RACE_PIN,
-			       access_pin(job->fd, job->src_id, job->iova,
-					  job->pages * PAGE_SIZE, NULL, 0,
-					  &id));
+			       __access_pin(job->fd, job->src_id, job->iova,
+					    job->pages * PAGE_SIZE, NULL, 0,
+					    &id));
 		race_result(race, RACE_PIN, rc, 0);
 		if (rc)
 			break;
 		rc = RACE_CALL(race, RACE_PIN,
-			       access_unpin(job->fd, job->src_id, id));
+			       __access_unpin(job->fd, job->src_id, id));
 		race_result(race, RACE_PIN, rc, 0);
 	}
 	return 0;
@@ -1139,11 +1138,11 @@ static int job_until_killed(struct job *job)
 	__u64 length = job->pages * PAGE_SIZE;
 
 	for (;;) {
-		ioas_map_file(job->fd, job->ioas_id, job->file, 0, length,
-			      IOVA(0));
+		__ioas_map_file(job->fd, job->ioas_id, job->file, 0, length,
+				IOVA(0));
 		atomic_fetch_add(&job->race->rounds, 1);
 		change_process(job->fd);
-		ioas_unmap(job->fd, job->ioas_id, IOVA(0), length);
+		__ioas_unmap(job->fd, job->ioas_id, IOVA(0), length);
 	}
 	return 0;
 }

@@ -47,22 +47,22 @@ static inline int map_mem(struct _test_data_hw_queue *self, __u64 start, __u64 l
 		   __u64 iova)
 {
 	if (self->by_file)
-		return ioas_map_file(self->fd, self->ioas_id, self->file, start,
-				     length, iova);
-	return ioas_map(self->fd, self->ioas_id, self->mem + start, length,
-			iova);
+		return __ioas_map_file(self->fd, self->ioas_id, self->file,
+				       start, length, iova);
+	return __ioas_map(self->fd, self->ioas_id, self->mem + start, length,
+			  iova);
 }
 
 static inline int unmap(struct _test_data_hw_queue *self, __u64 iova, __u64 length)
 {
-	return ioas_unmap(self->fd, self->ioas_id, iova, length);
+	return __ioas_unmap(self->fd, self->ioas_id, iova, length);
 }
 
 static inline int alloc_queue(struct _test_data_hw_queue *self, __u32 index, __u64 iova,
 		       __u64 length, __u32 *id)
 {
-	return hw_queue_alloc(self->fd, self->viommu_id, index, iova, length,
-			      id);
+	return __hw_queue_alloc(self->fd, self->viommu_id, index, iova, length,
+				id);
 }
 
 FIXTURE_SETUP(hw_queue)
@@ -87,12 +87,10 @@ FIXTURE_SETUP(hw_queue)
 	if (variant->limit)
 		test_ioctl_set_temp_memory_limit(variant->limit);
 	test_ioctl_ioas_alloc(&self->ioas_id);
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, 0, &self->stdev_id,
-				       &self->dev_id));
+	mock_dev_add_bind(self->fd, 0, 0, &self->stdev_id, &self->dev_id);
 	test_cmd_hwpt_alloc(self->dev_id, self->ioas_id,
 			    IOMMU_HWPT_ALLOC_NEST_PARENT, &self->parent_id);
-	ASSERT_EQ(0, viommu_alloc(self->fd, self->dev_id, self->parent_id,
-				  &self->viommu_id));
+	viommu_alloc(self->fd, self->dev_id, self->parent_id, &self->viommu_id);
 	ASSERT_EQ(0, map_mem(self, 0, HPAGE, QUEUE_IOVA));
 }
 
@@ -125,7 +123,7 @@ static inline int nothing_is_left(struct _test_data_hw_queue *self)
 	if (rc)
 		return rc;
 	rc = alloc_queue(self, 0, QUEUE_IOVA, PAGE_SIZE, &id);
-	return rc ?: do_destroy(self->fd, id);
+	return rc ?: __do_destroy(self->fd, id);
 }
 
 /* ---- mmap: a vIOMMU that offers two pages ---- */
@@ -151,13 +149,11 @@ FIXTURE_SETUP(mapping)
 	self->fd = open("/dev/iommu", O_RDWR);
 	ASSERT_NE(-1, self->fd);
 	test_ioctl_ioas_alloc(&self->ioas_id);
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, 0, &self->stdev_id,
-				       &self->dev_id));
+	mock_dev_add_bind(self->fd, 0, 0, &self->stdev_id, &self->dev_id);
 	test_cmd_hwpt_alloc(self->dev_id, self->ioas_id,
 			    IOMMU_HWPT_ALLOC_NEST_PARENT, &self->parent_id);
-	ASSERT_EQ(0, viommu_alloc_mmap(self->fd, self->dev_id, self->parent_id,
-				       IN_DATA, &self->offer,
-				       &self->viommu_id));
+	viommu_alloc_mmap(self->fd, self->dev_id, self->parent_id, IN_DATA,
+			  &self->offer, &self->viommu_id);
 	self->length = self->offer.out_mmap_length;
 }
 

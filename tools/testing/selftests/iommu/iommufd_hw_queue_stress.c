@@ -123,7 +123,7 @@ static void *race_destroy(void *arg)
 	int rc;
 
 	while (race_goes_on(r)) {
-		rc = do_destroy(r->fd, r->viommu_id);
+		rc = __do_destroy(r->fd, r->viommu_id);
 		if (rc == EBUSY) {
 			race_met(r, MAP_BUSY);
 			continue;
@@ -135,8 +135,9 @@ static void *race_destroy(void *arg)
 		race_met(r, MAP_DESTROYED);
 		usleep(50);
 		generation = (generation + 1) & 0xffff;
-		rc = viommu_alloc_mmap(r->fd, r->dev_id, r->parent_id,
-				       TAG | generation, &offer, &r->viommu_id);
+		rc = __viommu_alloc_mmap(r->fd, r->dev_id, r->parent_id,
+					 TAG | generation, &offer,
+					 &r->viommu_id);
 		if (rc) {
 			race_fails(r, "vIOMMU alloc", rc);
 			break;
@@ -187,11 +188,11 @@ TEST_F(mapping, mmap_and_fork_against_destroy)
 	};
 
 	test_ioctl_destroy(self->viommu_id);
-	ASSERT_EQ(0, viommu_alloc_mmap(self->fd, self->dev_id, self->parent_id,
-				       TAG, &self->offer, &r.viommu_id));
+	viommu_alloc_mmap(self->fd, self->dev_id, self->parent_id, TAG,
+			  &self->offer, &r.viommu_id);
 	r.offset = self->offer.out_mmap_offset;
 	run_race(_metadata, &r, funcs, ARRAY_SIZE(funcs));
-	EXPECT_EQ(0, do_destroy(self->fd, r.viommu_id));
+	EXPECT_EQ(0, __do_destroy(self->fd, r.viommu_id));
 }
 
 enum { QUEUE_ALLOC, QUEUE_UNMAPPED, UNMAP_DONE, UNMAP_BUSY };
@@ -203,8 +204,8 @@ static void *race_queue(void *arg)
 	int rc;
 
 	while (race_goes_on(r)) {
-		rc = hw_queue_alloc(r->fd, r->viommu_id, 0, QUEUE_IOVA,
-				    PAGE_SIZE, &id);
+		rc = __hw_queue_alloc(r->fd, r->viommu_id, 0, QUEUE_IOVA,
+				      PAGE_SIZE, &id);
 		if (rc == ENOENT) {
 			race_met(r, QUEUE_UNMAPPED);
 			continue;
@@ -214,7 +215,7 @@ static void *race_queue(void *arg)
 			break;
 		}
 		sched_yield();
-		rc = do_destroy(r->fd, id);
+		rc = __do_destroy(r->fd, id);
 		if (rc)
 			race_fails(r, "queue destroy", rc);
 		race_met(r, QUEUE_ALLOC);
@@ -279,8 +280,8 @@ static void *race_index(void *arg)
 	int rc;
 
 	while (race_goes_on(r)) {
-		rc = hw_queue_alloc(r->fd, r->viommu_id, 0, QUEUE_IOVA, 64,
-				    &id);
+		rc = __hw_queue_alloc(r->fd, r->viommu_id, 0, QUEUE_IOVA, 64,
+				      &id);
 		if (rc == EEXIST) {
 			race_met(r, INDEX_EXISTS);
 			continue;
@@ -291,7 +292,7 @@ static void *race_index(void *arg)
 		}
 		race_met(r, INDEX_TAKEN);
 		sched_yield();
-		rc = do_destroy(r->fd, id);
+		rc = __do_destroy(r->fd, id);
 		if (rc)
 			race_fails(r, "queue destroy", rc);
 	}
@@ -323,14 +324,14 @@ static void *race_lower(void *arg)
 	int rc;
 
 	while (race_goes_on(r)) {
-		rc = hw_queue_alloc(r->fd, r->viommu_id, 0, QUEUE_IOVA, 64,
-				    &id);
+		rc = __hw_queue_alloc(r->fd, r->viommu_id, 0, QUEUE_IOVA, 64,
+				      &id);
 		if (rc) {
 			race_fails(r, "lower queue alloc", rc);
 			break;
 		}
 		sched_yield();
-		while ((rc = do_destroy(r->fd, id)) == EBUSY && !r->failures)
+		while ((rc = __do_destroy(r->fd, id)) == EBUSY && !r->failures)
 			race_met(r, LOWER_BUSY);
 		if (rc) {
 			race_fails(r, "lower queue destroy", rc);
@@ -348,8 +349,8 @@ static void *race_upper(void *arg)
 	int rc;
 
 	while (race_goes_on(r)) {
-		rc = hw_queue_alloc(r->fd, r->viommu_id, 1, QUEUE_IOVA, 64,
-				    &id);
+		rc = __hw_queue_alloc(r->fd, r->viommu_id, 1, QUEUE_IOVA, 64,
+				      &id);
 		if (rc == EIO) {
 			race_met(r, UPPER_ALONE);
 			continue;
@@ -360,7 +361,7 @@ static void *race_upper(void *arg)
 		}
 		race_met(r, UPPER_ALLOC);
 		sched_yield();
-		rc = do_destroy(r->fd, id);
+		rc = __do_destroy(r->fd, id);
 		if (rc) {
 			race_fails(r, "upper queue destroy", rc);
 			break;
@@ -441,25 +442,25 @@ static void victim_main(struct victim *v)
 	c.fd = open("/dev/iommu", O_RDWR);
 	if (mem == MAP_FAILED || c.fd < 0 ||
 	    _test_ioctl_ioas_alloc(c.fd, &ioas_id) ||
-	    mock_dev_add_bind(c.fd, 0, 0, &stdev_id, &dev_id) ||
-	    hwpt_alloc(c.fd, dev_id, ioas_id, IOMMU_HWPT_ALLOC_NEST_PARENT,
-		       &parent_id) ||
-	    viommu_alloc_mmap(c.fd, dev_id, parent_id, IN_DATA, &c.offer,
-			      &c.viommu_id) ||
-	    ioas_map(c.fd, ioas_id, mem, PAGE_SIZE, QUEUE_IOVA) ||
+	    __mock_dev_add_bind(c.fd, 0, 0, &stdev_id, &dev_id) ||
+	    __hwpt_alloc(c.fd, dev_id, ioas_id, IOMMU_HWPT_ALLOC_NEST_PARENT,
+			 &parent_id) ||
+	    __viommu_alloc_mmap(c.fd, dev_id, parent_id, IN_DATA, &c.offer,
+				&c.viommu_id) ||
+	    __ioas_map(c.fd, ioas_id, mem, PAGE_SIZE, QUEUE_IOVA) ||
 	    pthread_create(&thread, NULL, victim_maps, &c))
 		_exit(1);
 	v->ready = true;
 	for (;;) {
 		v->in_queue_call = true;
-		if (hw_queue_alloc(c.fd, c.viommu_id, 0, QUEUE_IOVA, 64, &id))
+		if (__hw_queue_alloc(c.fd, c.viommu_id, 0, QUEUE_IOVA, 64, &id))
 			v->error = 3;
 		v->in_queue_call = false;
 		v->has_queue = true;
 		sched_yield();
 		v->has_queue = false;
 		v->in_queue_call = true;
-		if (do_destroy(c.fd, id))
+		if (__do_destroy(c.fd, id))
 			v->error = 4;
 		v->in_queue_call = false;
 	}

@@ -84,10 +84,10 @@ TEST_F(file, fork)
 	test_ioctl_destroy(stdev_id);
 	test_cmd_create_access(self->ioas_id, &access2_id,
 			       MOCK_FLAGS_ACCESS_CREATE_NEEDS_PIN_PAGES);
-	EXPECT_EQ(0, access_pin(self->fd, access2_id, iova2, 3 * PAGE_SIZE,
-				self->va, 0, &pages_id));
+	EXPECT_EQ(0, __access_pin(self->fd, access2_id, iova2, 3 * PAGE_SIZE,
+				  self->va, 0, &pages_id));
 	EXPECT_PINS(3);
-	EXPECT_EQ(0, access_unpin(self->fd, access2_id, pages_id));
+	EXPECT_EQ(0, __access_unpin(self->fd, access2_id, pages_id));
 	EXPECT_PINS(0);
 	UNMAP(iova2, FILE_SIZE);
 	test_cmd_destroy_access(access2_id);
@@ -245,17 +245,17 @@ TEST_F(account, access)
 	ASSERT_EQ(0, ACCOUNT_MAP(0, ACCOUNT_PAGES + 1, &iova));
 	EXPECT_ACCOUNT(0);
 	EXPECT_EQ(variant->capable ? 0 : ENOMEM,
-		  access_pin(self->fd, access_id, iova,
-			     (ACCOUNT_PAGES + 1) * PAGE_SIZE, self->va, 0,
-			     &id));
+		  __access_pin(self->fd, access_id, iova,
+			       (ACCOUNT_PAGES + 1) * PAGE_SIZE, self->va, 0,
+			       &id));
 	if (variant->capable)
-		EXPECT_EQ(0, access_unpin(self->fd, access_id, id));
+		EXPECT_EQ(0, __access_unpin(self->fd, access_id, id));
 	EXPECT_ACCOUNT(0);
-	EXPECT_EQ(0, access_pin(self->fd, access_id, iova + PAGE_SIZE,
-				ACCOUNT_PAGES * PAGE_SIZE,
-				self->va + PAGE_SIZE, 0, &id));
+	EXPECT_EQ(0, __access_pin(self->fd, access_id, iova + PAGE_SIZE,
+				  ACCOUNT_PAGES * PAGE_SIZE,
+				  self->va + PAGE_SIZE, 0, &id));
 	EXPECT_ACCOUNT(ACCOUNT_PAGES);
-	EXPECT_EQ(0, access_unpin(self->fd, access_id, id));
+	EXPECT_EQ(0, __access_unpin(self->fd, access_id, id));
 	EXPECT_ACCOUNT(0);
 	/* Reading and writing is not pinning */
 	test_cmd_destroy_access(access_id);

@@ -209,17 +209,17 @@ TEST_F(file, fail_nth)
 					 &hwpt_id, NULL) ? errno : 0,
 		   test_ioctl_destroy(stdev_id), 0);
 	SWEEP_PINS(3, false,
-		   access_pin(self->fd, access_id, iova + PAGE_SIZE,
-			      SWEEP_LENGTH - 2 * PAGE_SIZE, NULL, 0, &id),
-		   ASSERT_EQ(0, access_unpin(self->fd, access_id, id)), 0);
+		   __access_pin(self->fd, access_id, iova + PAGE_SIZE,
+				SWEEP_LENGTH - 2 * PAGE_SIZE, NULL, 0, &id),
+		   ASSERT_EQ(0, __access_unpin(self->fd, access_id, id)), 0);
 	/* which has a part when the domain comes */
-	ASSERT_EQ(0, access_pin(self->fd, access_id, iova + PAGE_SIZE,
-				3 * PAGE_SIZE, NULL, 0, &id));
+	access_pin(self->fd, access_id, iova + PAGE_SIZE, 3 * PAGE_SIZE, NULL,
+		   0, &id);
 	SWEEP_PINS(5, false,
 		   _test_cmd_mock_domain(self->fd, self->ioas_id, &stdev_id,
 					 &hwpt_id, NULL) ? errno : 0,
 		   test_ioctl_destroy(stdev_id), 3);
-	ASSERT_EQ(0, access_unpin(self->fd, access_id, id));
+	access_unpin(self->fd, access_id, id);
 	test_cmd_destroy_access(access_id);
 
 	test_cmd_create_access(self->ioas_id, &access_id, 0);

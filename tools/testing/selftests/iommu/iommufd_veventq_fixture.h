@@ -45,20 +45,17 @@ FIXTURE_SETUP(veventq)
 	self->fd = open("/dev/iommu", O_RDWR);
 	ASSERT_NE(-1, self->fd);
 	test_ioctl_ioas_alloc(&self->ioas_id);
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, 0, &self->stdev_id,
-				       &self->dev_id));
+	mock_dev_add_bind(self->fd, 0, 0, &self->stdev_id, &self->dev_id);
 	test_cmd_hwpt_alloc(self->dev_id, self->ioas_id,
 			    IOMMU_HWPT_ALLOC_NEST_PARENT, &self->parent_id);
-	ASSERT_EQ(0, viommu_alloc(self->fd, self->dev_id, self->parent_id,
-				  &self->viommu_id));
-	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_id,
-				   VIRT_ID, &self->vdev_id));
-	ASSERT_EQ(0, nested_alloc(self->fd, self->dev_id, self->viommu_id,
-				  IOMMU_TEST_IOTLB_DEFAULT, &self->nested_id));
-	ASSERT_EQ(0, nested_alloc(self->fd, self->dev_id, self->viommu_id,
-				  IOMMU_TEST_IOTLB_BYPASS, &self->bypass_id));
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_id,
-				     self->nested_id));
+	viommu_alloc(self->fd, self->dev_id, self->parent_id, &self->viommu_id);
+	vdevice_alloc(self->fd, self->viommu_id, self->dev_id, VIRT_ID,
+		      &self->vdev_id);
+	nested_alloc(self->fd, self->dev_id, self->viommu_id,
+		     IOMMU_TEST_IOTLB_DEFAULT, &self->nested_id);
+	nested_alloc(self->fd, self->dev_id, self->viommu_id,
+		     IOMMU_TEST_IOTLB_BYPASS, &self->bypass_id);
+	mock_dev_attach(self->fd, self->stdev_id, self->nested_id);
 }
 
 FIXTURE_TEARDOWN(veventq)
@@ -70,12 +67,12 @@ FIXTURE_TEARDOWN(veventq)
 }
 
 #define ALLOC_QUEUE(_depth)                                                \
-	ASSERT_EQ(0, veventq_alloc(self->fd, self->viommu_id,              \
+	ASSERT_EQ(0, __veventq_alloc(self->fd, self->viommu_id,              \
 				   IOMMU_VEVENTQ_TYPE_SELFTEST, _depth,    \
 				   &self->veventq_id, &self->veventq_fd))
 
-#define TRIGGER(_num)                                                      \
-	ASSERT_EQ(0, trigger_vevents(self->fd, self->dev_id, _num))
+#define TRIGGER(_num) \
+	ASSERT_EQ(0, __trigger_vevents(self->fd, self->dev_id, _num))
 
 #define EXPECT_RECORD(_record, _sequence, _virt_id)                        \
 	({                                                                 \

@@ -18,35 +18,29 @@ TEST_F(veventq, routing)
 	int other_fd;
 
 	/* Nobody wants it, or the device is nobody's */
-	EXPECT_EQ(ENOENT, trigger_vevent(self->fd, self->dev_id));
-	EXPECT_EQ(ENOENT, trigger_vevent(self->fd, NO_SUCH_ID));
-	EXPECT_EQ(ENOENT, trigger_vevent(self->fd, self->stdev_id));
+	EXPECT_EQ(ENOENT, __trigger_vevent(self->fd, self->dev_id));
+	EXPECT_EQ(ENOENT, __trigger_vevent(self->fd, NO_SUCH_ID));
+	EXPECT_EQ(ENOENT, __trigger_vevent(self->fd, self->stdev_id));
 
 	ALLOC_QUEUE(4);
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, 0, &other_stdev_id,
-				       &other_dev_id));
-	ASSERT_EQ(0, viommu_alloc(self->fd, other_dev_id, self->parent_id,
-				  &other_viommu_id));
-	ASSERT_EQ(0, nested_alloc(self->fd, other_dev_id, other_viommu_id,
-				  IOMMU_TEST_IOTLB_DEFAULT, &other_nested_id));
+	mock_dev_add_bind(self->fd, 0, 0, &other_stdev_id, &other_dev_id);
+	viommu_alloc(self->fd, other_dev_id, self->parent_id, &other_viommu_id);
+	nested_alloc(self->fd, other_dev_id, other_viommu_id,
+		     IOMMU_TEST_IOTLB_DEFAULT, &other_nested_id);
 	/* The same ID as the other one has on its vIOMMU */
-	ASSERT_EQ(0, vdevice_alloc(self->fd, other_viommu_id, other_dev_id,
-				   VIRT_ID, &id));
-	ASSERT_EQ(0, veventq_alloc(self->fd, other_viommu_id,
-				   IOMMU_VEVENTQ_TYPE_SELFTEST, 4, &other_id,
-				   &other_fd));
+	vdevice_alloc(self->fd, other_viommu_id, other_dev_id, VIRT_ID, &id);
+	veventq_alloc(self->fd, other_viommu_id, IOMMU_VEVENTQ_TYPE_SELFTEST, 4,
+		      &other_id, &other_fd);
 
 	/* A vDEVICE alone is not an attachment */
-	EXPECT_EQ(ENOENT, trigger_vevent(self->fd, other_dev_id));
-	ASSERT_EQ(0, mock_dev_attach(self->fd, other_stdev_id, self->ioas_id));
-	EXPECT_EQ(ENOENT, trigger_vevent(self->fd, other_dev_id));
-	ASSERT_EQ(0, mock_dev_attach(self->fd, other_stdev_id,
-				     self->parent_id));
-	EXPECT_EQ(ENOENT, trigger_vevent(self->fd, other_dev_id));
-	ASSERT_EQ(0, mock_dev_attach(self->fd, other_stdev_id,
-				     other_nested_id));
+	EXPECT_EQ(ENOENT, __trigger_vevent(self->fd, other_dev_id));
+	mock_dev_attach(self->fd, other_stdev_id, self->ioas_id);
+	EXPECT_EQ(ENOENT, __trigger_vevent(self->fd, other_dev_id));
+	mock_dev_attach(self->fd, other_stdev_id, self->parent_id);
+	EXPECT_EQ(ENOENT, __trigger_vevent(self->fd, other_dev_id));
+	mock_dev_attach(self->fd, other_stdev_id, other_nested_id);
 
-	EXPECT_EQ(0, trigger_vevent(self->fd, other_dev_id));
+	EXPECT_EQ(0, __trigger_vevent(self->fd, other_dev_id));
 	EXPECT_EMPTY();
 	ASSERT_EQ(RECORD, read(other_fd, buf, sizeof(buf)));
 	EXPECT_RECORD(buf, 0, VIRT_ID);
@@ -55,15 +49,12 @@ TEST_F(veventq, routing)
 	EXPECT_EVENTS(0, 1);
 
 	/* Moved to the other vIOMMU, with another ID */
-	ASSERT_EQ(0, mock_dev_attach(self->fd, other_stdev_id,
-				     self->parent_id));
-	EXPECT_EQ(ENOENT, trigger_vevent(self->fd, other_dev_id));
+	mock_dev_attach(self->fd, other_stdev_id, self->parent_id);
+	EXPECT_EQ(ENOENT, __trigger_vevent(self->fd, other_dev_id));
 	test_ioctl_destroy(id);
-	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, other_dev_id,
-				   0x11, &id));
-	ASSERT_EQ(0, mock_dev_attach(self->fd, other_stdev_id,
-				     self->nested_id));
-	EXPECT_EQ(0, trigger_vevent(self->fd, other_dev_id));
+	vdevice_alloc(self->fd, self->viommu_id, other_dev_id, 0x11, &id);
+	mock_dev_attach(self->fd, other_stdev_id, self->nested_id);
+	EXPECT_EQ(0, __trigger_vevent(self->fd, other_dev_id));
 	TRIGGER(1);
 	EXPECT_EQ(0, read(other_fd, buf, sizeof(buf)));
 	ASSERT_EQ(2 * RECORD, read(self->veventq_fd, buf, sizeof(buf)));
@@ -71,27 +62,24 @@ TEST_F(veventq, routing)
 	EXPECT_RECORD(&buf[1], 2, VIRT_ID);
 
 	/* Without translation the vDEVICE may go, and the ID with it */
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_id,
-				     self->bypass_id));
+	mock_dev_attach(self->fd, self->stdev_id, self->bypass_id);
 	TRIGGER(1);
 	EXPECT_EVENTS(3, 1);
 	test_ioctl_destroy(self->vdev_id);
-	EXPECT_EQ(ENOENT, trigger_vevent(self->fd, self->dev_id));
-	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_id,
-				   0x20, &vdev_id));
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_id,
-				     self->nested_id));
+	EXPECT_EQ(ENOENT, __trigger_vevent(self->fd, self->dev_id));
+	vdevice_alloc(self->fd, self->viommu_id, self->dev_id, 0x20, &vdev_id);
+	mock_dev_attach(self->fd, self->stdev_id, self->nested_id);
 	TRIGGER(1);
 	ASSERT_EQ(RECORD, read(self->veventq_fd, buf, sizeof(buf)));
 	EXPECT_RECORD(buf, 4, 0x20);
 
 	/* Devices that are gone just say nothing more */
 	TRIGGER(1);
-	ASSERT_EQ(0, mock_dev_unbind(self->fd, self->stdev_id));
+	mock_dev_unbind(self->fd, self->stdev_id);
 	test_ioctl_destroy(self->stdev_id);
 	test_ioctl_destroy(other_stdev_id);
-	EXPECT_EQ(ENOENT, trigger_vevent(self->fd, self->dev_id));
-	EXPECT_EQ(ENOENT, trigger_vevent(self->fd, other_dev_id));
+	EXPECT_EQ(ENOENT, __trigger_vevent(self->fd, self->dev_id));
+	EXPECT_EQ(ENOENT, __trigger_vevent(self->fd, other_dev_id));
 	ASSERT_EQ(RECORD, read(self->veventq_fd, buf, sizeof(buf)));
 	EXPECT_RECORD(buf, 5, 0x20);
 	EXPECT_EMPTY();
@@ -203,30 +191,28 @@ TEST_F(trace, objects_and_events)
 	size_t len;
 
 	test_ioctl_ioas_alloc(&ioas_id);
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, 0, &stdev_id, &dev_id));
+	mock_dev_add_bind(self->fd, 0, 0, &stdev_id, &dev_id);
 	test_cmd_hwpt_alloc(dev_id, ioas_id, IOMMU_HWPT_ALLOC_NEST_PARENT,
 			    &parent_id);
-	ASSERT_EQ(0, viommu_alloc(self->fd, dev_id, parent_id, &viommu_id));
-	ASSERT_EQ(0, nested_alloc(self->fd, dev_id, viommu_id,
-				  IOMMU_TEST_IOTLB_DEFAULT, &nested_id));
-	EXPECT_EQ(ENOENT, mock_dev_attach(self->fd, stdev_id, nested_id));
-	ASSERT_EQ(0, vdevice_alloc(self->fd, viommu_id, dev_id, 0x1234,
-				   &vdev_id));
-	ASSERT_EQ(0, mock_dev_attach(self->fd, stdev_id, nested_id));
-	ASSERT_EQ(0, veventq_alloc(self->fd, viommu_id,
-				   IOMMU_VEVENTQ_TYPE_SELFTEST, 2, &veventq_id,
-				   &veventq_fd));
-	ASSERT_EQ(0, trigger_vevents(self->fd, dev_id, 3));
-	EXPECT_EQ(EINVAL, invalidate(self->fd, viommu_id,
-				     IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST,
-				     reqs, sizeof(*reqs), &num));
+	viommu_alloc(self->fd, dev_id, parent_id, &viommu_id);
+	nested_alloc(self->fd, dev_id, viommu_id, IOMMU_TEST_IOTLB_DEFAULT,
+		     &nested_id);
+	EXPECT_EQ(ENOENT, __mock_dev_attach(self->fd, stdev_id, nested_id));
+	vdevice_alloc(self->fd, viommu_id, dev_id, 0x1234, &vdev_id);
+	mock_dev_attach(self->fd, stdev_id, nested_id);
+	veventq_alloc(self->fd, viommu_id, IOMMU_VEVENTQ_TYPE_SELFTEST, 2,
+		      &veventq_id, &veventq_fd);
+	trigger_vevents(self->fd, dev_id, 3);
+	EXPECT_EQ(EINVAL, __invalidate(self->fd, viommu_id,
+				       IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST,
+				       reqs, sizeof(*reqs), &num));
 	num = 2;
-	EXPECT_EQ(0, invalidate(self->fd, viommu_id,
-				IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST, reqs,
-				sizeof(*reqs), &num));
+	EXPECT_EQ(0, __invalidate(self->fd, viommu_id,
+				  IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST, reqs,
+				  sizeof(*reqs), &num));
 	close(veventq_fd);
 	test_ioctl_destroy(veventq_id);
-	ASSERT_EQ(0, mock_dev_attach(self->fd, stdev_id, 0));
+	mock_dev_attach(self->fd, stdev_id, 0);
 	test_ioctl_destroy(nested_id);
 	test_ioctl_destroy(vdev_id);
 	test_ioctl_destroy(viommu_id);
@@ -284,7 +270,7 @@ TEST_F(trace, objects_and_events)
 	/* Off is off */
 	ASSERT_EQ(0, write_in(self->dir, "events/iommufd/enable", "0"));
 	len = strlen(self->log);
-	ASSERT_EQ(0, viommu_alloc(self->fd, dev_id, parent_id, &viommu_id));
+	viommu_alloc(self->fd, dev_id, parent_id, &viommu_id);
 	test_ioctl_destroy(viommu_id);
 	trace_read(self->dir, self->log);
 	EXPECT_EQ(len, strlen(self->log));

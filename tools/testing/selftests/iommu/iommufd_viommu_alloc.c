@@ -187,47 +187,49 @@ TEST_F(viommu, viommu_alloc_errors)
 
 	for (id = 0; id != 4; id++)
 		EXPECT_EQ(EOPNOTSUPP,
-			  viommu_alloc_data(self->fd, id, self->dev_id,
-					    self->parent_id, NULL, 0, NULL));
+			  __viommu_alloc_data(self->fd, id, self->dev_id,
+					      self->parent_id, NULL, 0, NULL));
 	EXPECT_EQ(EOPNOTSUPP,
-		  viommu_alloc_data(self->fd, IOMMU_VIOMMU_TYPE_SELFTEST + 1,
-				    self->dev_id, self->parent_id, NULL, 0,
-				    NULL));
+		  __viommu_alloc_data(self->fd, IOMMU_VIOMMU_TYPE_SELFTEST + 1,
+				      self->dev_id, self->parent_id, NULL, 0,
+				      NULL));
 
-	EXPECT_EQ(ENOENT, viommu_alloc(self->fd, NO_SUCH_ID, self->parent_id,
-				       NULL));
-	EXPECT_EQ(ENOENT, viommu_alloc(self->fd, 0, self->parent_id, NULL));
-	EXPECT_EQ(ENOENT, viommu_alloc(self->fd, self->stdev_id,
-				       self->parent_id, NULL));
+	EXPECT_EQ(ENOENT,
+		  __viommu_alloc(self->fd, NO_SUCH_ID, self->parent_id, NULL));
+	EXPECT_EQ(ENOENT, __viommu_alloc(self->fd, 0, self->parent_id, NULL));
+	EXPECT_EQ(ENOENT, __viommu_alloc(self->fd, self->stdev_id,
+					 self->parent_id, NULL));
 
-	EXPECT_EQ(ENOENT, viommu_alloc(self->fd, self->dev_id, NO_SUCH_ID,
-				       NULL));
-	EXPECT_EQ(ENOENT, viommu_alloc(self->fd, self->dev_id, self->ioas_id,
-				       NULL));
-	EXPECT_EQ(ENOENT, viommu_alloc(self->fd, self->dev_id, self->nested_id,
-				       NULL));
-	EXPECT_EQ(ENOENT, viommu_alloc(self->fd, self->dev_id, self->viommu_id,
-				       NULL));
+	EXPECT_EQ(ENOENT,
+		  __viommu_alloc(self->fd, self->dev_id, NO_SUCH_ID, NULL));
+	EXPECT_EQ(ENOENT,
+		  __viommu_alloc(self->fd, self->dev_id, self->ioas_id, NULL));
+	EXPECT_EQ(ENOENT, __viommu_alloc(self->fd, self->dev_id,
+					 self->nested_id, NULL));
+	EXPECT_EQ(ENOENT, __viommu_alloc(self->fd, self->dev_id,
+					 self->viommu_id, NULL));
 
 	/* Paging, but not made to be a nest parent */
 	test_cmd_hwpt_alloc(self->dev_id, self->ioas_id, 0, &plain_id);
-	EXPECT_EQ(EINVAL, viommu_alloc(self->fd, self->dev_id, plain_id, NULL));
+	EXPECT_EQ(EINVAL,
+		  __viommu_alloc(self->fd, self->dev_id, plain_id, NULL));
 	test_ioctl_destroy(plain_id);
 	ASSERT_EQ(0, _test_cmd_mock_domain(self->fd, self->ioas_id, &id,
 					   &auto_id, NULL));
-	EXPECT_EQ(EINVAL, viommu_alloc(self->fd, self->dev_id, auto_id, NULL));
+	EXPECT_EQ(EINVAL,
+		  __viommu_alloc(self->fd, self->dev_id, auto_id, NULL));
 
 	/* A nest parent of another IOMMU */
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, MOCK_FLAGS_DEVICE_SECOND_IOMMU,
-				       0, &second_stdev_id, &second_dev_id));
+	mock_dev_add_bind(self->fd, MOCK_FLAGS_DEVICE_SECOND_IOMMU, 0,
+			  &second_stdev_id, &second_dev_id);
 	test_cmd_hwpt_alloc(second_dev_id, self->ioas_id,
 			    IOMMU_HWPT_ALLOC_NEST_PARENT, &second_parent_id);
-	EXPECT_EQ(EINVAL, viommu_alloc(self->fd, second_dev_id,
-				       self->parent_id, NULL));
-	EXPECT_EQ(EINVAL, viommu_alloc(self->fd, self->dev_id,
-				       second_parent_id, NULL));
-	EXPECT_EQ(0, viommu_alloc(self->fd, second_dev_id, second_parent_id,
-				  &id));
+	EXPECT_EQ(EINVAL, __viommu_alloc(self->fd, second_dev_id,
+					 self->parent_id, NULL));
+	EXPECT_EQ(EINVAL, __viommu_alloc(self->fd, self->dev_id,
+					 second_parent_id, NULL));
+	EXPECT_EQ(0, __viommu_alloc(self->fd, second_dev_id, second_parent_id,
+				    &id));
 	test_ioctl_destroy(id);
 
 	/* Nothing of all this holds anything */
@@ -248,39 +250,38 @@ TEST_F(viommu, viommu_alloc_data)
 	__u32 id;
 
 	ASSERT_NE(NULL, page);
-	ASSERT_EQ(0, viommu_alloc_data(self->fd, IOMMU_VIOMMU_TYPE_SELFTEST,
-				       self->dev_id, self->parent_id, &data,
-				       sizeof(data), &id));
+	viommu_alloc_data(self->fd, IOMMU_VIOMMU_TYPE_SELFTEST, self->dev_id,
+			  self->parent_id, &data, sizeof(data), &id);
 	EXPECT_EQ(0xcafe1234, data.in_data);
 	EXPECT_EQ(0xcafe1234, data.out_data);
 	EXPECT_COUNTS(2, 0, 2);
 	test_ioctl_destroy(id);
 
 	EXPECT_EQ(EINVAL,
-		  viommu_alloc_data(self->fd, IOMMU_VIOMMU_TYPE_SELFTEST,
-				    self->dev_id, self->parent_id, &data,
-				    sizeof(data) - 1, &id));
+		  __viommu_alloc_data(self->fd, IOMMU_VIOMMU_TYPE_SELFTEST,
+				      self->dev_id, self->parent_id, &data,
+				      sizeof(data) - 1, &id));
 	EXPECT_EQ(EINVAL,
-		  viommu_alloc_data(self->fd, IOMMU_VIOMMU_TYPE_SELFTEST,
-				    self->dev_id, self->parent_id, &large,
-				    sizeof(large), &id));
+		  __viommu_alloc_data(self->fd, IOMMU_VIOMMU_TYPE_SELFTEST,
+				      self->dev_id, self->parent_id, &large,
+				      sizeof(large), &id));
 	EXPECT_EQ(EFAULT,
-		  viommu_alloc_data(self->fd, IOMMU_VIOMMU_TYPE_SELFTEST,
-				    self->dev_id, self->parent_id, NULL,
-				    sizeof(data), &id));
+		  __viommu_alloc_data(self->fd, IOMMU_VIOMMU_TYPE_SELFTEST,
+				      self->dev_id, self->parent_id, NULL,
+				      sizeof(data), &id));
 	EXPECT_EQ(EFAULT,
-		  viommu_alloc_data(self->fd, IOMMU_VIOMMU_TYPE_SELFTEST,
-				    self->dev_id, self->parent_id,
-				    page + PAGE_SIZE - 8, sizeof(data), &id));
+		  __viommu_alloc_data(self->fd, IOMMU_VIOMMU_TYPE_SELFTEST,
+				      self->dev_id, self->parent_id,
+				      page + PAGE_SIZE - 8, sizeof(data), &id));
 
 	/* It can be read, but not be answered: the vIOMMU is destroyed again */
 	at_end = (void *)(page + PAGE_SIZE - sizeof(*at_end));
 	at_end->in_data = 7;
 	ASSERT_EQ(0, mprotect(page, PAGE_SIZE, PROT_READ));
 	EXPECT_EQ(EFAULT,
-		  viommu_alloc_data(self->fd, IOMMU_VIOMMU_TYPE_SELFTEST,
-				    self->dev_id, self->parent_id, at_end,
-				    sizeof(*at_end), &id));
+		  __viommu_alloc_data(self->fd, IOMMU_VIOMMU_TYPE_SELFTEST,
+				      self->dev_id, self->parent_id, at_end,
+				      sizeof(*at_end), &id));
 	EXPECT_EQ(0, at_end->out_data);
 	EXPECT_COUNTS(1, 0, 2);
 }
@@ -292,65 +293,64 @@ TEST_F(viommu, vdevice_alloc_errors)
 	__u32 second_stdev_id, second_dev_id, viommu2_id, stdev_id, dev_id;
 	__u32 vdev_id, id;
 
-	EXPECT_EQ(ENOENT, vdevice_alloc(self->fd, NO_SUCH_ID, self->dev_id, 1,
-					NULL));
-	EXPECT_EQ(ENOENT, vdevice_alloc(self->fd, self->nested_id, self->dev_id,
-					1, NULL));
-	EXPECT_EQ(ENOENT, vdevice_alloc(self->fd, self->viommu_id, NO_SUCH_ID,
-					1, NULL));
-	EXPECT_EQ(ENOENT, vdevice_alloc(self->fd, self->viommu_id,
-					self->stdev_id, 1, NULL));
+	EXPECT_EQ(ENOENT,
+		  __vdevice_alloc(self->fd, NO_SUCH_ID, self->dev_id, 1, NULL));
+	EXPECT_EQ(ENOENT, __vdevice_alloc(self->fd, self->nested_id,
+					  self->dev_id, 1, NULL));
+	EXPECT_EQ(ENOENT, __vdevice_alloc(self->fd, self->viommu_id, NO_SUCH_ID,
+					  1, NULL));
+	EXPECT_EQ(ENOENT, __vdevice_alloc(self->fd, self->viommu_id,
+					  self->stdev_id, 1, NULL));
 
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, MOCK_FLAGS_DEVICE_SECOND_IOMMU,
-				       0, &second_stdev_id, &second_dev_id));
-	EXPECT_EQ(EINVAL, vdevice_alloc(self->fd, self->viommu_id,
-					second_dev_id, 1, NULL));
+	mock_dev_add_bind(self->fd, MOCK_FLAGS_DEVICE_SECOND_IOMMU, 0,
+			  &second_stdev_id, &second_dev_id);
+	EXPECT_EQ(EINVAL, __vdevice_alloc(self->fd, self->viommu_id,
+					  second_dev_id, 1, NULL));
 
 	/* The mock IOMMU has 32 bits */
-	EXPECT_EQ(EINVAL, vdevice_alloc(self->fd, self->viommu_id, self->dev_id,
-					1ULL << 32, NULL));
-	EXPECT_EQ(EINVAL, vdevice_alloc(self->fd, self->viommu_id, self->dev_id,
-					~0ULL, NULL));
+	EXPECT_EQ(EINVAL, __vdevice_alloc(self->fd, self->viommu_id,
+					  self->dev_id, 1ULL << 32, NULL));
+	EXPECT_EQ(EINVAL, __vdevice_alloc(self->fd, self->viommu_id,
+					  self->dev_id, ~0ULL, NULL));
 
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, MOCK_FLAGS_DEVICE_NO_VDEVICE,
-				       0, &stdev_id, &dev_id));
-	EXPECT_EQ(EOPNOTSUPP, vdevice_alloc(self->fd, self->viommu_id, dev_id,
-					    1, NULL));
+	mock_dev_add_bind(self->fd, MOCK_FLAGS_DEVICE_NO_VDEVICE, 0, &stdev_id,
+			  &dev_id);
+	EXPECT_EQ(EOPNOTSUPP,
+		  __vdevice_alloc(self->fd, self->viommu_id, dev_id, 1, NULL));
 	test_ioctl_destroy(stdev_id);
 	EXPECT_COUNTS(1, 0, 2);
 
 	/* None of these has taken an ID, of this device or of the vIOMMU */
-	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_id, 1,
-				   &vdev_id));
+	vdevice_alloc(self->fd, self->viommu_id, self->dev_id, 1, &vdev_id);
 	EXPECT_COUNTS(1, 1, 2);
 
 	/* One per device, whatever the vIOMMU */
-	EXPECT_EQ(EEXIST, vdevice_alloc(self->fd, self->viommu_id, self->dev_id,
-					1, NULL));
-	EXPECT_EQ(EEXIST, vdevice_alloc(self->fd, self->viommu_id, self->dev_id,
-					2, NULL));
-	ASSERT_EQ(0, viommu_alloc(self->fd, self->dev_id, self->parent_id,
-				  &viommu2_id));
-	EXPECT_EQ(EEXIST, vdevice_alloc(self->fd, viommu2_id, self->dev_id, 1,
-					NULL));
+	EXPECT_EQ(EEXIST, __vdevice_alloc(self->fd, self->viommu_id,
+					  self->dev_id, 1, NULL));
+	EXPECT_EQ(EEXIST, __vdevice_alloc(self->fd, self->viommu_id,
+					  self->dev_id, 2, NULL));
+	viommu_alloc(self->fd, self->dev_id, self->parent_id, &viommu2_id);
+	EXPECT_EQ(EEXIST,
+		  __vdevice_alloc(self->fd, viommu2_id, self->dev_id, 1, NULL));
 
 	/* One per virtual ID, of each vIOMMU */
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, 0, &stdev_id, &dev_id));
-	EXPECT_EQ(EEXIST, vdevice_alloc(self->fd, self->viommu_id, dev_id, 1,
-					NULL));
-	EXPECT_EQ(0, vdevice_alloc(self->fd, viommu2_id, dev_id, 1, &id));
+	mock_dev_add_bind(self->fd, 0, 0, &stdev_id, &dev_id);
+	EXPECT_EQ(EEXIST,
+		  __vdevice_alloc(self->fd, self->viommu_id, dev_id, 1, NULL));
+	EXPECT_EQ(0, __vdevice_alloc(self->fd, viommu2_id, dev_id, 1, &id));
 	EXPECT_COUNTS(2, 2, 2);
 
 	/* A child holds its vIOMMU, failed calls do not */
-	EXPECT_EQ(EBUSY, do_destroy(self->fd, viommu2_id));
+	EXPECT_EQ(EBUSY, __do_destroy(self->fd, viommu2_id));
 	test_ioctl_destroy(id);
 	test_ioctl_destroy(viommu2_id);
 	test_ioctl_destroy(vdev_id);
 
 	/* The device and the ID can be used again at once */
-	EXPECT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, dev_id, 1, NULL));
-	EXPECT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_id, 2,
-				   NULL));
+	EXPECT_EQ(0,
+		  __vdevice_alloc(self->fd, self->viommu_id, dev_id, 1, NULL));
+	EXPECT_EQ(0, __vdevice_alloc(self->fd, self->viommu_id, self->dev_id, 2,
+				     NULL));
 }
 
 TEST_F(viommu, vdevice_virt_ids)
@@ -361,17 +361,16 @@ TEST_F(viommu, vdevice_virt_ids)
 	unsigned int i;
 
 	for (i = 0; i != ARRAY_SIZE(virt_ids); i++) {
-		ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id,
-					   self->dev_id, virt_ids[i],
-					   &vdev_id));
+		vdevice_alloc(self->fd, self->viommu_id, self->dev_id,
+			      virt_ids[i], &vdev_id);
 		/* It resolves, its neighbour does not */
-		EXPECT_EQ(0, invalidate_one(self->fd, self->viommu_id,
-					    virt_ids[i], 0, &num));
-		EXPECT_EQ(EINVAL, invalidate_one(self->fd, self->viommu_id,
-						 virt_ids[i] ^ 1, 0, &num));
+		EXPECT_EQ(0, __invalidate_one(self->fd, self->viommu_id,
+					      virt_ids[i], 0, &num));
+		EXPECT_EQ(EINVAL, __invalidate_one(self->fd, self->viommu_id,
+						   virt_ids[i] ^ 1, 0, &num));
 		test_ioctl_destroy(vdev_id);
-		EXPECT_EQ(EINVAL, invalidate_one(self->fd, self->viommu_id,
-						 virt_ids[i], 0, &num));
+		EXPECT_EQ(EINVAL, __invalidate_one(self->fd, self->viommu_id,
+						   virt_ids[i], 0, &num));
 	}
 }
 
@@ -381,16 +380,14 @@ TEST_F(viommu, vdevice_no_slot)
 	unsigned int i;
 
 	for (i = 0; i != MOCK_VIOMMU_VDEVICES_MAX; i++) {
-		ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, 0, &stdev_ids[i],
-					       &dev_id));
-		ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, dev_id, i,
-					   &vdev_id));
+		mock_dev_add_bind(self->fd, 0, 0, &stdev_ids[i], &dev_id);
+		vdevice_alloc(self->fd, self->viommu_id, dev_id, i, &vdev_id);
 	}
-	EXPECT_EQ(ENOSPC, vdevice_alloc(self->fd, self->viommu_id, self->dev_id,
-					i, NULL));
+	EXPECT_EQ(ENOSPC, __vdevice_alloc(self->fd, self->viommu_id,
+					  self->dev_id, i, NULL));
 	test_ioctl_destroy(vdev_id);
-	EXPECT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_id, i,
-				   NULL));
+	EXPECT_EQ(0, __vdevice_alloc(self->fd, self->viommu_id, self->dev_id, i,
+				     NULL));
 	EXPECT_COUNTS(1, MOCK_VIOMMU_VDEVICES_MAX, 2);
 }
 
@@ -444,12 +441,12 @@ TEST_F(viommu, hwpt_alloc_errors)
 				    IOMMU_HWPT_FAULT_ID_VALID, NO_SUCH_ID, type,
 				    &data, sizeof(data), &id));
 
-	EXPECT_EQ(ENOENT,
-		  nested_alloc(self->fd, NO_SUCH_ID, self->viommu_id, 0, &id));
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, MOCK_FLAGS_DEVICE_SECOND_IOMMU,
-				       0, &stdev_id, &dev_id));
+	EXPECT_EQ(ENOENT, __nested_alloc(self->fd, NO_SUCH_ID, self->viommu_id,
+					 0, &id));
+	mock_dev_add_bind(self->fd, MOCK_FLAGS_DEVICE_SECOND_IOMMU, 0,
+			  &stdev_id, &dev_id);
 	EXPECT_EQ(EINVAL,
-		  nested_alloc(self->fd, dev_id, self->viommu_id, 0, &id));
+		  __nested_alloc(self->fd, dev_id, self->viommu_id, 0, &id));
 
 	data.pagetable_type = 1;
 	EXPECT_EQ(EOPNOTSUPP,
@@ -457,12 +454,10 @@ TEST_F(viommu, hwpt_alloc_errors)
 				    0, type, &data, sizeof(data), &id));
 
 	/* Neither a vDEVICE nor a nested domain is a parent */
-	EXPECT_EQ(EINVAL,
-		  nested_alloc(self->fd, self->dev_id, self->nested_id, 0,
-			       &id));
-	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_id, 1,
-				   &id));
-	EXPECT_EQ(EINVAL, nested_alloc(self->fd, self->dev_id, id, 0, &id));
+	EXPECT_EQ(EINVAL, __nested_alloc(self->fd, self->dev_id,
+					 self->nested_id, 0, &id));
+	vdevice_alloc(self->fd, self->viommu_id, self->dev_id, 1, &id);
+	EXPECT_EQ(EINVAL, __nested_alloc(self->fd, self->dev_id, id, 0, &id));
 
 	EXPECT_COUNTS(1, 1, 2);
 	test_ioctl_destroy(id);
@@ -477,14 +472,12 @@ TEST_F(viommu, hwpt_alloc_any_device)
 {
 	__u32 stdev_id, dev_id, id;
 
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, 0, &stdev_id, &dev_id));
-	ASSERT_EQ(0, nested_alloc(self->fd, dev_id, self->viommu_id, 0x1234,
-				  &id));
+	mock_dev_add_bind(self->fd, 0, 0, &stdev_id, &dev_id);
+	nested_alloc(self->fd, dev_id, self->viommu_id, 0x1234, &id);
 	test_cmd_hwpt_check_iotlb_all(id, 0x1234);
 	test_ioctl_destroy(stdev_id);
-	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_id, 1,
-				   NULL));
-	EXPECT_EQ(0, dev_replace(self->fd, self->stdev_id, id));
+	vdevice_alloc(self->fd, self->viommu_id, self->dev_id, 1, NULL);
+	EXPECT_EQ(0, __dev_replace(self->fd, self->stdev_id, id));
 	EXPECT_STATE(self->stdev_id, MOCK_DEV_STATE_TRANSLATE, 1);
 }
 
@@ -499,10 +492,9 @@ TEST_F(viommu, hwpt_alloc_fault_queue)
 				       IOMMU_HWPT_FAULT_ID_VALID, fault_id,
 				       IOMMU_HWPT_DATA_SELFTEST, &data,
 				       sizeof(data), &hwpt_id));
-	EXPECT_EQ(EBUSY, do_destroy(self->fd, fault_id));
-	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_id, 1,
-				   NULL));
-	rc = dev_replace(self->fd, self->stdev_id, hwpt_id);
+	EXPECT_EQ(EBUSY, __do_destroy(self->fd, fault_id));
+	vdevice_alloc(self->fd, self->viommu_id, self->dev_id, 1, NULL);
+	rc = __dev_replace(self->fd, self->stdev_id, hwpt_id);
 	if (rc == ENODEV) {
 		close(fault_fd);
 		SKIP(return, "kernel without CONFIG_IOMMU_IOPF");
@@ -510,7 +502,7 @@ TEST_F(viommu, hwpt_alloc_fault_queue)
 	ASSERT_EQ(0, rc);
 	test_cmd_trigger_iopf(self->dev_id, fault_fd);
 
-	ASSERT_EQ(0, dev_replace(self->fd, self->stdev_id, self->ioas_id));
+	dev_replace(self->fd, self->stdev_id, self->ioas_id);
 	test_ioctl_destroy(hwpt_id);
 	close(fault_fd);
 	test_ioctl_destroy(fault_id);
@@ -576,8 +568,8 @@ TEST_F(viommu, hw_info)
 		cmd.__reserved[i] = 0;
 	}
 
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, MOCK_FLAGS_DEVICE_PASID, 0,
-				       &stdev_id, &dev_id));
+	mock_dev_add_bind(self->fd, MOCK_FLAGS_DEVICE_PASID, 0, &stdev_id,
+			  &dev_id);
 	cmd.dev_id = dev_id;
 	ASSERT_EQ(0, call(self->fd, IOMMU_GET_HW_INFO, &cmd));
 	EXPECT_EQ(MOCK_PASID_WIDTH, cmd.out_max_pasid_log2);
@@ -585,8 +577,8 @@ TEST_F(viommu, hw_info)
 	/* What a VMM must not offer its guest */
 	EXPECT_EQ(1U << 3,
 		  cmd.out_capabilities & IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED);
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, MOCK_FLAGS_DEVICE_ATS, 0,
-				       &stdev_id, &dev_id));
+	mock_dev_add_bind(self->fd, MOCK_FLAGS_DEVICE_ATS, 0, &stdev_id,
+			  &dev_id);
 	cmd.dev_id = dev_id;
 	ASSERT_EQ(0, call(self->fd, IOMMU_GET_HW_INFO, &cmd));
 	EXPECT_EQ(0, cmd.out_capabilities & IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED);
@@ -656,8 +648,7 @@ TEST_F(viommu, response_fault)
 	/* Nothing is taken: the fault queue, the device, the virtual ID */
 	close(fault_fd);
 	test_ioctl_destroy(fault_id);
-	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_id, 1,
-				   &vdev_id));
+	vdevice_alloc(self->fd, self->viommu_id, self->dev_id, 1, &vdev_id);
 	EXPECT_RESPONSE_FAULT(IOMMU_HWPT_INVALIDATE, inv);
 
 	test_ioctl_destroy(vdev_id);

@@ -36,12 +36,11 @@ FIXTURE_SETUP(viommu)
 			     &self->dev_id);
 	test_cmd_hwpt_alloc(self->dev_id, self->ioas_id,
 			    IOMMU_HWPT_ALLOC_NEST_PARENT, &self->parent_id);
-	ASSERT_EQ(0, viommu_alloc(self->fd, self->dev_id, self->parent_id,
-				  &self->viommu_id));
-	ASSERT_EQ(0, nested_alloc(self->fd, self->dev_id, self->viommu_id,
-				  IOMMU_TEST_IOTLB_DEFAULT, &self->nested_id));
-	ASSERT_EQ(0, nested_alloc(self->fd, self->dev_id, self->viommu_id,
-				  IOMMU_TEST_IOTLB_BYPASS, &self->bypass_id));
+	viommu_alloc(self->fd, self->dev_id, self->parent_id, &self->viommu_id);
+	nested_alloc(self->fd, self->dev_id, self->viommu_id,
+		     IOMMU_TEST_IOTLB_DEFAULT, &self->nested_id);
+	nested_alloc(self->fd, self->dev_id, self->viommu_id,
+		     IOMMU_TEST_IOTLB_BYPASS, &self->bypass_id);
 	EXPECT_COUNTS(1, 0, 2);
 }
 
@@ -55,7 +54,7 @@ FIXTURE_TEARDOWN(viommu)
 #define EXPECT_INVALIDATE(_errno, _done, _id, _type, _reqs, _len, _num)       \
 	({                                                                    \
 		__u32 __num = (_num);                                         \
-		EXPECT_EQ(_errno, invalidate(self->fd, _id, _type, _reqs,     \
+		EXPECT_EQ(_errno, __invalidate(self->fd, _id, _type, _reqs,     \
 					     _len, &__num));                  \
 		EXPECT_EQ(_done, __num);                                      \
 	})
@@ -85,25 +84,21 @@ FIXTURE_SETUP(group)
 	self->fd = open("/dev/iommu", O_RDWR);
 	ASSERT_NE(-1, self->fd);
 	test_ioctl_ioas_alloc(&self->ioas_id);
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, 0, &self->stdev_ids[0],
-				       &self->dev_ids[0]));
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, self->stdev_ids[0],
-				       &self->stdev_ids[1],
-				       &self->dev_ids[1]));
-	ASSERT_EQ(0, mock_dev_add(self->fd, 0, self->stdev_ids[0],
-				  &self->bridge_id));
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
-				     self->ioas_id));
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[1],
-				     self->ioas_id));
+	mock_dev_add_bind(self->fd, 0, 0, &self->stdev_ids[0],
+			  &self->dev_ids[0]);
+	mock_dev_add_bind(self->fd, 0, self->stdev_ids[0], &self->stdev_ids[1],
+			  &self->dev_ids[1]);
+	mock_dev_add(self->fd, 0, self->stdev_ids[0], &self->bridge_id);
+	mock_dev_attach(self->fd, self->stdev_ids[0], self->ioas_id);
+	mock_dev_attach(self->fd, self->stdev_ids[1], self->ioas_id);
 	test_cmd_hwpt_alloc(self->dev_ids[0], self->ioas_id,
 			    IOMMU_HWPT_ALLOC_NEST_PARENT, &self->parent_id);
-	ASSERT_EQ(0, viommu_alloc(self->fd, self->dev_ids[0], self->parent_id,
-				  &self->viommu_id));
-	ASSERT_EQ(0, nested_alloc(self->fd, self->dev_ids[0], self->viommu_id,
-				  IOMMU_TEST_IOTLB_DEFAULT, &self->nested_id));
-	ASSERT_EQ(0, nested_alloc(self->fd, self->dev_ids[0], self->viommu_id,
-				  IOMMU_TEST_IOTLB_BYPASS, &self->bypass_id));
+	viommu_alloc(self->fd, self->dev_ids[0], self->parent_id,
+		     &self->viommu_id);
+	nested_alloc(self->fd, self->dev_ids[0], self->viommu_id,
+		     IOMMU_TEST_IOTLB_DEFAULT, &self->nested_id);
+	nested_alloc(self->fd, self->dev_ids[0], self->viommu_id,
+		     IOMMU_TEST_IOTLB_BYPASS, &self->bypass_id);
 }
 
 FIXTURE_TEARDOWN(group)

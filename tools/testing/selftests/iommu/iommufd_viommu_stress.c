@@ -62,8 +62,8 @@ static void *stress_vdevices(void *arg)
 
 	while (stress_goes_on(s)) {
 		i = rand_r(&seed) % 2;
-		rc = vdevice_alloc(s->fd, s->viommu_id, s->dev_ids[i], 0x10 + i,
-				   &id);
+		rc = __vdevice_alloc(s->fd, s->viommu_id, s->dev_ids[i],
+				     0x10 + i, &id);
 		/* There is one, or the device is unbound just now */
 		stress_result(s, "vDEVICE alloc", rc, EEXIST, ENOENT, 0);
 		if (!rc) {
@@ -88,7 +88,7 @@ static void *stress_destroy(void *arg)
 		id = atomic_exchange(&s->vdev_ids[i], 0);
 		if (!id)
 			continue;
-		rc = do_destroy(s->fd, id);
+		rc = __do_destroy(s->fd, id);
 		stress_result(s, "vDEVICE destroy", rc, EBUSY, ENOENT, 0);
 		if (rc == EBUSY) {
 			atomic_fetch_add(&s->busy, 1);
@@ -120,7 +120,7 @@ static void *stress_attach(void *arg)
 			break;
 		}
 		i = rand_r(&seed) % 2;
-		rc = mock_dev_attach(s->fd, s->stdev_ids[i], pt_id);
+		rc = __mock_dev_attach(s->fd, s->stdev_ids[i], pt_id);
 		/* No vDEVICE, or not bound */
 		stress_result(s, "attach", rc, ENOENT, EINVAL, 0);
 		if (!rc)
@@ -151,9 +151,9 @@ static void *stress_bind(void *arg)
 
 	while (stress_goes_on(s)) {
 		i = rand_r(&seed) % 2;
-		rc = mock_dev_unbind(s->fd, s->stdev_ids[i]);
+		rc = __mock_dev_unbind(s->fd, s->stdev_ids[i]);
 		stress_result(s, "unbind", rc, 0, 0, 0);
-		rc = mock_dev_bind(s->fd, s->stdev_ids[i], &id);
+		rc = __mock_dev_bind(s->fd, s->stdev_ids[i], &id);
 		stress_result(s, "bind", rc, 0, 0, 0);
 		s->dev_ids[i] = id;
 		atomic_fetch_add(&s->binds, 1);
@@ -174,9 +174,9 @@ static void *stress_invalidate(void *arg)
 		for (i = 0; i != ARRAY_SIZE(reqs); i++)
 			reqs[i].vdev_id = 0x10 + rand_r(&seed) % 2;
 		num = ARRAY_SIZE(reqs);
-		rc = invalidate(s->fd, s->viommu_id,
-				IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST, reqs,
-				sizeof(*reqs), &num);
+		rc = __invalidate(s->fd, s->viommu_id,
+				  IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST, reqs,
+				  sizeof(*reqs), &num);
 		stress_result(s, "invalidate", rc, EINVAL, 0, 0);
 		if (num > ARRAY_SIZE(reqs) || (!rc && num != ARRAY_SIZE(reqs)) ||
 		    (rc && num == ARRAY_SIZE(reqs)))
@@ -196,17 +196,17 @@ static void *stress_objects(void *arg)
 	while (stress_goes_on(s)) {
 		__u32 dev_id = s->dev_ids[rand_r(&seed) % 2];
 
-		rc = viommu_alloc(s->fd, dev_id, s->parent_id, &viommu_id);
+		rc = __viommu_alloc(s->fd, dev_id, s->parent_id, &viommu_id);
 		stress_result(s, "vIOMMU alloc", rc, ENOENT, 0, 0);
 		if (rc)
 			continue;
-		rc = nested_alloc(s->fd, dev_id, viommu_id, 1, &hwpt_id);
+		rc = __nested_alloc(s->fd, dev_id, viommu_id, 1, &hwpt_id);
 		stress_result(s, "HWPT alloc", rc, ENOENT, 0, 0);
 		if (!rc)
 			stress_result(s, "HWPT destroy",
-				      do_destroy(s->fd, hwpt_id), 0, 0, 0);
-		stress_result(s, "vIOMMU destroy", do_destroy(s->fd, viommu_id),
-			      0, 0, 0);
+				      __do_destroy(s->fd, hwpt_id), 0, 0, 0);
+		stress_result(s, "vIOMMU destroy",
+			      __do_destroy(s->fd, viommu_id), 0, 0, 0);
 	}
 	return NULL;
 }
@@ -258,10 +258,9 @@ TEST_F(viommu, stress)
 	};
 	__u32 dev_id;
 
-	ASSERT_EQ(0, nested_alloc(self->fd, self->dev_id, self->viommu_id, 1,
-				  &s.nested_ids[1]));
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, 0, &s.stdev_ids[1],
-				       &dev_id));
+	nested_alloc(self->fd, self->dev_id, self->viommu_id, 1,
+		     &s.nested_ids[1]);
+	mock_dev_add_bind(self->fd, 0, 0, &s.stdev_ids[1], &dev_id);
 	s.dev_ids[1] = dev_id;
 	run_stress(_metadata, &s);
 }
@@ -279,8 +278,8 @@ TEST_F(group, stress)
 		.dev_ids = { self->dev_ids[0], self->dev_ids[1] },
 	};
 
-	ASSERT_EQ(0, nested_alloc(self->fd, self->dev_ids[0], self->viommu_id,
-				  1, &s.nested_ids[1]));
+	nested_alloc(self->fd, self->dev_ids[0], self->viommu_id, 1,
+		     &s.nested_ids[1]);
 	run_stress(_metadata, &s);
 }
 

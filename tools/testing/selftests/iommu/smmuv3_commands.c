@@ -409,71 +409,67 @@ TEST_F(stage1, invalidate_errors)
 		.entry_num = 1,
 	}, cmd;
 
-#define EXPECT_INVALIDATE(expected, count)                                    \
+#define BAD_FIELD(_field, _val, _err)                                   \
+	{                                                               \
+		.name = #_field " = " #_val,                            \
+		.off = offsetof(struct iommu_hwpt_invalidate, _field),  \
+		.len = sizeof(good._field),                             \
+		.val = (_val), .err = (_err),                           \
+	}
+	const struct {
+		const char *name;
+		size_t off, len;
+		__u64 val;
+		int err;
+	} bad[] = {
+		BAD_FIELD(__reserved, 1, EOPNOTSUPP),
+		BAD_FIELD(hwpt_id, 0xffff, ENOENT),
+		BAD_FIELD(hwpt_id, self->vm.s2, EINVAL),
+		BAD_FIELD(hwpt_id, self->guest.vdevice, EINVAL),
+		BAD_FIELD(hwpt_id, self->guest.nested, EOPNOTSUPP),
+		BAD_FIELD(data_type, good.data_type + 1, EINVAL),
+		BAD_FIELD(data_uptr, 0, EINVAL),
+		BAD_FIELD(entry_len, 0, EINVAL),
+		BAD_FIELD(entry_len, 15, EINVAL),
+		BAD_FIELD(entry_len, getpagesize() + 1, EINVAL),
+		BAD_FIELD(entry_num, (1 << 19) + 1, EINVAL),
+	};
+	unsigned int i;
+
+#define EXPECT_INVALIDATE(expected, count, name)                              \
 	do {                                                                  \
 		errno = 0;                                                    \
 		ioctl(self->vm.iommufd, IOMMU_HWPT_INVALIDATE, &cmd);         \
-		EXPECT_EQ(expected, errno);                                   \
-		EXPECT_EQ(count, cmd.entry_num);                              \
+		EXPECT_EQ(expected, errno) TH_LOG("%s", name);                \
+		EXPECT_EQ(count, cmd.entry_num) TH_LOG("%s", name);           \
 	} while (0)
 
 	cmd = good;
-	EXPECT_INVALIDATE(0, 1);
+	EXPECT_INVALIDATE(0, 1, "good");
+	for (i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		__le64 val = htole64(bad[i].val);
 
-	cmd = good;
-	cmd.__reserved = 1;
-	errno = 0;
-	EXPECT_EQ(-1, ioctl(self->vm.iommufd, IOMMU_HWPT_INVALIDATE, &cmd));
-	EXPECT_EQ(EOPNOTSUPP, errno);
-
-	cmd = good;
-	cmd.hwpt_id = 0xffff;
-	EXPECT_INVALIDATE(ENOENT, 0);
-	cmd = good;
-	cmd.hwpt_id = self->vm.s2;
-	EXPECT_INVALIDATE(EINVAL, 0);
-	cmd = good;
-	cmd.hwpt_id = self->guest.vdevice;
-	EXPECT_INVALIDATE(EINVAL, 0);
-	cmd = good;
-	cmd.hwpt_id = self->guest.nested;
-	EXPECT_INVALIDATE(EOPNOTSUPP, 0);
-
-	cmd = good;
-	cmd.data_type++;
-	EXPECT_INVALIDATE(EINVAL, 0);
-	cmd = good;
-	cmd.data_uptr = 0;
-	EXPECT_INVALIDATE(EINVAL, 0);
-	cmd = good;
-	cmd.entry_len = 0;
-	EXPECT_INVALIDATE(EINVAL, 0);
-	cmd = good;
-	cmd.entry_len = 15;
-	EXPECT_INVALIDATE(EINVAL, 0);
-	cmd = good;
-	cmd.entry_len = getpagesize() + 1;
-	EXPECT_INVALIDATE(EINVAL, 0);
-	cmd = good;
-	cmd.entry_num = (1 << 19) + 1;
-	EXPECT_INVALIDATE(EINVAL, 0);
+		cmd = good;
+		memcpy((char *)&cmd + bad[i].off, &val, bad[i].len);
+		EXPECT_INVALIDATE(bad[i].err, 0, bad[i].name);
+	}
 
 	/* Nothing to do: is the type known? */
 	cmd = good;
 	cmd.entry_num = 0;
 	cmd.entry_len = 0;
 	cmd.data_uptr = 0;
-	EXPECT_INVALIDATE(0, 0);
+	EXPECT_INVALIDATE(0, 0, "no entries");
 	cmd.data_type = 0;
-	EXPECT_INVALIDATE(EINVAL, 0);
+	EXPECT_INVALIDATE(EINVAL, 0, "no entries of type 0");
 
 	/* An entry that is longer than we know is fine as long as it is 0. */
 	cmd = good;
 	cmd.entry_len = sizeof(long_cmds[0]);
 	cmd.entry_num = 2;
-	EXPECT_INVALIDATE(0, 2);
+	EXPECT_INVALIDATE(0, 2, "longer entries");
 	cmd.entry_num = 3;
-	EXPECT_INVALIDATE(E2BIG, 2);
+	EXPECT_INVALIDATE(E2BIG, 2, "a longer entry that is not 0");
 }
 
 /* ---- Arrays that end too soon ---- */
