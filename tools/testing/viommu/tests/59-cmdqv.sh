@@ -49,21 +49,7 @@ END
 
 # A queue that is allocated without an owner could be started by a guest that has the
 # page of its VINTF.
-host nobodys '' '' << 'END'
-for q in 0 1; do
-	want "VCMDQ $q is allocated" "$(($(reg $((0x200 + 4 * q))) & 1))" 1
-done
-left=
-for q in $(seq 2 127); do
-	[ $(($(reg $((0x200 + 4 * q))) & 1)) = 0 ] || left="$left $q"
-done
-want "VCMDQs without an owner that are allocated" "$left" ""
-on=
-for v in $(seq 1 63); do
-	[ $(($(reg $((0x1000 + 0x100 * v))) & 1)) = 0 ] || on="$on $v"
-done
-want "VINTFs without an owner that are on" "$on" ""
-END
+host nobodys '' '' < "$viommu/tests/cmdqv/nobodys.sh"
 
 # ---- Time ----
 
