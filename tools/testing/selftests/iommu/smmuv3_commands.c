@@ -177,9 +177,9 @@ TEST_F(two_guests, cfgi_cd)
 	}
 
 	for (i = 0; i < 2; i++) {
-		EXPECT_EQ(-EIO, __viommu_cmd(&self->vm, self->guest[i].viommu,
+		EXPECT_EQ(EIO, __viommu_cmd(&self->vm, self->guest[i].viommu,
 					     cmd_cfgi_cd(VSID + 1)));
-		EXPECT_EQ(-EIO, __viommu_cmd(&self->vm, self->guest[i].viommu,
+		EXPECT_EQ(EIO, __viommu_cmd(&self->vm, self->guest[i].viommu,
 					     cmd_cfgi_cd_all(0)));
 	}
 }
@@ -252,7 +252,7 @@ TEST_F(two_guests, commands_while_all_changes)
 						 &num);
 			/* Either vSID was gone for a moment, or all worked. */
 			if (!(rc == 0 && num == 200) &&
-			    !(!n && rc == -EIO && (num == 100 || num == 199)))
+			    !(!n && rc == EIO && (num == 100 || num == 199)))
 				_exit(1);
 		}
 	}
@@ -302,10 +302,10 @@ TEST_F(two_guests, illegal_commands)
 				continue;
 			break;
 		}
-		EXPECT_EQ(-EIO, __viommu_cmd(&self->vm, a->viommu,
+		EXPECT_EQ(EIO, __viommu_cmd(&self->vm, a->viommu,
 					     cmd_raw(op, 0)))
 			TH_LOG("opcode %#x", op);
-		EXPECT_EQ(-EIO, __viommu_cmd(&self->vm, a->viommu,
+		EXPECT_EQ(EIO, __viommu_cmd(&self->vm, a->viommu,
 					     cmd_raw(op | (__u64)VSID << 32,
 						     0)))
 			TH_LOG("opcode %#x with a StreamID", op);
@@ -382,7 +382,7 @@ TEST_F(stage1, command_bits)
 					       cmds[i].name, bit % 64,
 					       bit / 64);
 			if (cmds[i].must_not[bit / 64] & mask)
-				EXPECT_EQ(-EIO, rc)
+				EXPECT_EQ(EIO, rc)
 					TH_LOG("%s, bit %u of word %u",
 					       cmds[i].name, bit % 64,
 					       bit / 64);
@@ -543,7 +543,7 @@ TEST_F(array, counts_what_was_executed)
 
 	ASSERT_TRUE(stale(guest, &before, VA));
 	ASSERT_TRUE(stale(guest, &after, VA2));
-	EXPECT_EQ(bad < num ? -EIO : 0,
+	EXPECT_EQ(bad < num ? EIO : 0,
 		  __viommu_invalidate(&self->vm, guest->viommu, cmds, &num));
 	EXPECT_EQ(bad, num);
 	EXPECT_TRUE(bad ? goes_after(guest, &before) :
@@ -575,7 +575,7 @@ TEST_F(stage1, array_of_several_kinds)
 		cmds[bad] = bad % 2 ? cmd_cfgi_cd(VSID + 1) :
 				      cmd_raw(CMD_SYNC, 0);
 		num = all;
-		EXPECT_EQ(-EIO, __viommu_invalidate(&self->vm, guest->viommu,
+		EXPECT_EQ(EIO, __viommu_invalidate(&self->vm, guest->viommu,
 						    cmds, &num));
 		EXPECT_EQ(bad, num) TH_LOG("command %u", bad);
 		cmds[bad] = good;

@@ -103,7 +103,7 @@ TEST_F(group, members_come_and_go)
 		}
 		edu_close(&self->member);
 		self->member.fd = -1;
-		EXPECT_EQ(-EIO, __viommu_cmd(vm, guest->viommu,
+		EXPECT_EQ(EIO, __viommu_cmd(vm, guest->viommu,
 					     cmd_cfgi_cd(VSID + 1)));
 		EXPECT_EQ(page, edu_lands(&guest->edu, VA));
 		EXPECT_EQ(EBUSY, __iommu_destroy(vm, guest->vdevice));

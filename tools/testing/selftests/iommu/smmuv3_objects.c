@@ -290,7 +290,7 @@ TEST_F(vsmmu, vste_bits)
 	for (bit = 0; bit < 128; bit++) {
 		struct iommu_hwpt_arm_smmuv3 vste = vste_s1(&guest->s1);
 		__u64 mask = 1ULL << bit % 64;
-		int rc, expected = -EIO;
+		int rc, expected = EIO;
 		__u32 id;
 
 		vste.ste[bit / 64] ^= htole64(mask);
@@ -330,7 +330,7 @@ TEST_F(vsmmu, vste_config_and_eats)
 
 			vste.ste[0] = htole64(VSTE_0_V | (__u64)config << 1);
 			vste.ste[1] = htole64((__u64)eats << 28);
-			EXPECT_EQ(ok ? 0 : -EIO,
+			EXPECT_EQ(ok ? 0 : EIO,
 				  __nested_alloc(&self->vm, guest->edu.dev_id,
 						 guest->viommu, vste, &id))
 				TH_LOG("Config %u EATS %u", config, eats);
@@ -410,7 +410,7 @@ TEST_F(vsmmu, vdevice_moves_while_aborted)
 		EXPECT_EQ(EBUSY, __iommu_destroy(vm, old));
 		edu_attach(&guest->edu, still[i]);
 		ASSERT_EQ(0, __iommu_destroy(vm, old));
-		EXPECT_EQ(-EIO, __viommu_cmd(vm, guest->viommu,
+		EXPECT_EQ(EIO, __viommu_cmd(vm, guest->viommu,
 					     cmd_cfgi_cd(VSID + i)));
 		EXPECT_EQ(ENOENT, __edu_attach(&guest->edu, guest->nested));
 
@@ -421,7 +421,7 @@ TEST_F(vsmmu, vdevice_moves_while_aborted)
 		guest_cmd(guest, cmd_tlbi_nh_va(ASID, c.va));
 		EXPECT_TRUE(goes_after(guest, &c));
 		guest_cmd(guest, cmd_cfgi_cd(VSID + i + 1));
-		EXPECT_EQ(-EIO, __viommu_cmd(vm, guest->viommu,
+		EXPECT_EQ(EIO, __viommu_cmd(vm, guest->viommu,
 					     cmd_cfgi_cd(VSID + i)));
 	}
 }
@@ -518,7 +518,7 @@ TEST_F(vsmmu, device_goes_before_its_vdevice)
 	retired = guest->vdevice;
 	edu_close(&guest->edu);
 	EXPECT_EQ(ENOENT, __iommu_destroy(vm, retired));
-	EXPECT_EQ(-EIO, __viommu_cmd(vm, guest->viommu, cmd_cfgi_cd(VSID)));
+	EXPECT_EQ(EIO, __viommu_cmd(vm, guest->viommu, cmd_cfgi_cd(VSID)));
 
 	/* Nobody gets its id, and its vSID is free. */
 	edu_open(&guest->edu, vm, edu_own_group(0));
@@ -606,7 +606,7 @@ TEST_F_TIMEOUT(vsmmu, device_goes_during_a_copy, 180)
 	for (i = 0; i != 200 && !atomic_load(&slow.closed); i++)
 		usleep(100000);
 	EXPECT_TRUE(atomic_load(&slow.closed));
-	EXPECT_EQ(-EIO, __viommu_cmd(vm, guest->viommu, cmd_cfgi_cd(VSID)));
+	EXPECT_EQ(EIO, __viommu_cmd(vm, guest->viommu, cmd_cfgi_cd(VSID)));
 
 	zero.range.start = (uintptr_t)slow.page;
 	zero.range.len = slow.page_size;

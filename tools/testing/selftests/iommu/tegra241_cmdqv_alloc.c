@@ -665,13 +665,13 @@ TEST_F(vintf, hw_queue_order)
 	__u32 id;
 
 	if (n > 1)
-		EXPECT_EQ(-EIO, __vcmdq_alloc(v, n - 1, gpa, 32, &id));
+		EXPECT_EQ(EIO, __vcmdq_alloc(v, n - 1, gpa, 32, &id));
 	for (i = 0; i < n; i++) {
 		vcmdq_alloc_at(&q[i], v, i, gpa + 32 * i,
 			       vm_ptr(&self->vm, gpa + 32 * i), 1);
 		EXPECT_EQ(EEXIST, __vcmdq_alloc(v, i, gpa, 32, &id));
 		if (i + 2 < n)
-			EXPECT_EQ(-EIO, __vcmdq_alloc(v, i + 2, gpa, 32, &id));
+			EXPECT_EQ(EIO, __vcmdq_alloc(v, i + 2, gpa, 32, &id));
 		if (i)
 			EXPECT_EQ(EBUSY, __iommu_destroy(&self->vm,
 							  q[i - 1].id));
