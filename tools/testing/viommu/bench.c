@@ -55,7 +55,7 @@ static void invalidate(__u32 num)
 	int rc = __viommu_invalidate(&vm, viommu, cmds, &done);
 
 	if (rc || done != num)
-		die("HWPT_INVALIDATE of %u: %s, %u done", num, strerror(-rc),
+		die("HWPT_INVALIDATE of %u: %s, %u done", num, strerror(rc),
 		    done);
 }
 

@@ -16,81 +16,12 @@ disk=(-drive 'if=none,id=disk,driver=null-co,size=64M' -device 'nvme,drive=disk,
 # What the driver says of the block when something is wrong
 wrong='tegra241.cmdqv.*(fail|unclear|unexpected|no interrupt|not stop|not enabled)'
 
-# Functions of the machine: "want WHAT GOT WANTED" is one result, "plan" says how many.
-cat > "$scratch/lib" << 'EOS'
-cat > /tmp/lib << 'END'
-block=0x0f000000
-n=0
-want()
+# Makes /tmp/lib in the machine
 {
-	n=$((n + 1))
-	if [ "$2" = "$3" ]; then
-		echo "ok $n - $1"
-	else
-		echo "# $2, wanted $3"
-		echo "not ok $n - $1"
-	fi
-}
-plan()
-{
-	echo "1..$n"
-}
-# said REGEX: how often the kernel said so
-said()
-{
-	dmesg | grep -cE "$1"
-}
-# yes command...: whether it succeeds
-yes()
-{
-	"$@" > /dev/null && echo yes || echo no
-}
-# reg OFFSET, setreg OFFSET VALUE: a register of the block
-reg()
-{
-	printf '%d\n' "$(devmem $((block + $1)) 32)"
-}
-setreg()
-{
-	devmem $((block + $1)) 32 "$2"
-}
-# io: each CPU reads 64 times from the disk
-io()
-{
-	for c in 0 1; do
-		taskset $((1 << c)) dd if=/dev/nvme0n1 of=/dev/null iflag=direct bs=4k count=64 \
-			2>/dev/null || return 1
-	done
-}
-# alive: the disk works, and the host's commands get through. The answer to "where":
-# vcmdqs if they went through VCMDQs, smmu if through the SMMU's own queue
-where()
-{
-	before=$(knob commands)
-	io || { echo 'nowhere: the disk does not work'; return; }
-	sent=$(($(knob commands) - before))
-	if [ $sent -ge 128 ]; then
-		echo vcmdqs
-	elif [ $sent = 0 ]; then
-		echo smmu
-	else
-		echo "both: $sent by VCMDQs"
-	fi
-}
-# until WANTED command...: its output, when it is as wanted or 20 s are over
-until_is()
-{
-	w=$1
-	shift
-	for _ in $(seq 40); do
-		got=$("$@")
-		[ "$got" != "$w" ] || break
-		sleep 0.5
-	done
-	echo "$got"
-}
-END
-EOS
+	echo "cat > /tmp/lib << 'END'"
+	cat "$viommu/cmdqv-machine.sh"
+	echo END
+} > "$scratch/lib"
 
 # results NAME: standard input is a script of results; prints one that makes them in the
 # machine, as those of NAME

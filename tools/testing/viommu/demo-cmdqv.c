@@ -152,7 +152,7 @@ int main(void)
 	tell_registers(&q);
 
 	chapter("The VM ends, each object before what it stands on");
-	expect(__iommu_destroy(&vm, vintf.viommu) == -EBUSY,
+	expect(__iommu_destroy(&vm, vintf.viommu) == EBUSY,
 	       "the vIOMMU went while its page is mapped");
 	tell("vIOMMU", "#%-3u is busy: page 0 is mapped", vintf.viommu);
 	edu_detach(&edu);

@@ -194,7 +194,7 @@ int main(void)
 	edu_attach(&edu, nested);
 
 	chapter("The VM ends, each object before what it stands on");
-	expect(__iommu_destroy(&vm, vdevice) == -EBUSY,
+	expect(__iommu_destroy(&vm, vdevice) == EBUSY,
 	       "the vDEVICE went while its device translates");
 	tell("vDEVICE", "#%-3u is busy: its device still translates", vdevice);
 	edu_detach(&edu);

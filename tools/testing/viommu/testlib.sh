@@ -66,6 +66,24 @@ refuses()
 	fi
 }
 
+# What the kernel of a guest says when something is wrong, one kind a line
+# shellcheck disable=SC2034 # the name is for those who source this
+guest_complaint=$(paste -sd'|' << 'END'
+WARNING:
+BUG:
+Oops
+Internal error
+Unable to handle
+INFO: .*(lock|rcu|task)
+Kernel panic
+CMDQ error
+CMD_SYNC
+timeout
+I/O error
+Call trace
+END
+)
+
 # vm args: boot the machine; its results are this test's
 vm()
 {

@@ -2,7 +2,8 @@
 /*
  * What tests of pinned and locked memory share
  *
- * All but drop_ipc_lock() return 0 or the errno that the kernel gave. The file that
+ * A function with two underscores in front returns 0 or the errno that the kernel
+ * gave. The same name without them is a call that must succeed. The file that
  * includes this one includes iommufd_utils.h, which has no guard, before.
  */
 #ifndef __SELFTEST_IOMMUFD_ACCOUNT_H
@@ -14,8 +15,9 @@
 #include <sys/syscall.h>
 
 /* Let an access pin pages, and compare them with those of @va unless NULL */
-static inline int access_pin(int fd, __u32 access_id, __u64 iova, size_t length,
-			     const void *va, __u32 flags, __u32 *pages_id)
+static inline int __access_pin(int fd, __u32 access_id, __u64 iova,
+			       size_t length, const void *va, __u32 flags,
+			       __u32 *pages_id)
 {
 	struct iommu_test_cmd cmd = {
 		.size = sizeof(cmd),
@@ -35,7 +37,7 @@ static inline int access_pin(int fd, __u32 access_id, __u64 iova, size_t length,
 	return rc;
 }
 
-static inline int access_unpin(int fd, __u32 access_id, __u32 pages_id)
+static inline int __access_unpin(int fd, __u32 access_id, __u32 pages_id)
 {
 	return _test_cmd_destroy_access_pages(fd, access_id, pages_id) ?
 		       errno : 0;
@@ -54,5 +56,9 @@ static inline int drop_ipc_lock(void)
 	data[0].effective &= ~(1U << CAP_IPC_LOCK);
 	return syscall(SYS_capset, &hdr, data);
 }
+
+/* Calls that must succeed: if one fails, the test ends. */
+#define access_pin(...) ASSERT_EQ(0, __access_pin(__VA_ARGS__))
+#define access_unpin(...) ASSERT_EQ(0, __access_unpin(__VA_ARGS__))
 
 #endif

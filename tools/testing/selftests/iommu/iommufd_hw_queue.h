@@ -2,7 +2,8 @@
 /*
  * Calls that the tests of HW queues and mappings on the mock driver share
  *
- * All return 0 or the errno that the kernel gave.
+ * A function with two underscores in front returns 0 or the errno that the kernel
+ * gave. The same name without them is a call that must succeed.
  */
 #ifndef __SELFTEST_IOMMUFD_HW_QUEUE_H
 #define __SELFTEST_IOMMUFD_HW_QUEUE_H
@@ -23,8 +24,8 @@
 /* In the mock domain's aperture, clear of the MSI window */
 #define QUEUE_IOVA 0x10000000ULL
 
-static inline int hw_queue_alloc(int fd, __u32 viommu_id, __u32 index,
-				 __u64 iova, __u64 length, __u32 *hw_queue_id)
+static inline int __hw_queue_alloc(int fd, __u32 viommu_id, __u32 index,
+				   __u64 iova, __u64 length, __u32 *hw_queue_id)
 {
 	struct iommu_hw_queue_alloc cmd = {
 		.size = sizeof(cmd),
@@ -41,15 +42,15 @@ static inline int hw_queue_alloc(int fd, __u32 viommu_id, __u32 index,
 	return rc;
 }
 
-static inline int ioas_map(int fd, __u32 ioas_id, const void *va, __u64 length,
-			   __u64 iova)
+static inline int __ioas_map(int fd, __u32 ioas_id, const void *va,
+			     __u64 length, __u64 iova)
 {
 	return _test_ioctl_ioas_map(fd, ioas_id, (void *)va, length, &iova,
 				    RW | FIXED) ? errno : 0;
 }
 
-static inline int ioas_map_file(int fd, __u32 ioas_id, int file, __u64 start,
-				__u64 length, __u64 iova)
+static inline int __ioas_map_file(int fd, __u32 ioas_id, int file, __u64 start,
+				  __u64 length, __u64 iova)
 {
 	struct iommu_ioas_map_file cmd = {
 		.size = sizeof(cmd),
@@ -64,14 +65,14 @@ static inline int ioas_map_file(int fd, __u32 ioas_id, int file, __u64 start,
 	return call(fd, IOMMU_IOAS_MAP_FILE, &cmd);
 }
 
-static inline int ioas_unmap(int fd, __u32 ioas_id, __u64 iova, __u64 length)
+static inline int __ioas_unmap(int fd, __u32 ioas_id, __u64 iova, __u64 length)
 {
 	return _test_ioctl_ioas_unmap(fd, ioas_id, iova, length, NULL) ?
 		       errno : 0;
 }
 
-static inline int ioas_copy(int fd, __u32 dst_id, __u32 src_id, __u64 src_iova,
-			    __u64 length, __u64 dst_iova)
+static inline int __ioas_copy(int fd, __u32 dst_id, __u32 src_id,
+			      __u64 src_iova, __u64 length, __u64 dst_iova)
 {
 	struct iommu_ioas_copy cmd = {
 		.size = sizeof(cmd),
@@ -105,15 +106,15 @@ static inline int check_map(int fd, __u32 hwpt_id, __u64 iova, __u64 length,
 }
 
 /* Allocate a vIOMMU that offers two pages, of which the first u32 is @in_data */
-static inline int viommu_alloc_mmap(int fd, __u32 dev_id, __u32 hwpt_id,
-				    __u32 in_data,
-				    struct iommu_viommu_selftest *data,
-				    __u32 *viommu_id)
+static inline int __viommu_alloc_mmap(int fd, __u32 dev_id, __u32 hwpt_id,
+				      __u32 in_data,
+				      struct iommu_viommu_selftest *data,
+				      __u32 *viommu_id)
 {
 	memset(data, 0, sizeof(*data));
 	data->in_data = in_data;
-	return viommu_alloc_data(fd, IOMMU_VIOMMU_TYPE_SELFTEST, dev_id,
-				 hwpt_id, data, sizeof(*data), viommu_id);
+	return __viommu_alloc_data(fd, IOMMU_VIOMMU_TYPE_SELFTEST, dev_id,
+				   hwpt_id, data, sizeof(*data), viommu_id);
 }
 
 /* Map what a vIOMMU offers at any address; MAP_FAILED and errno on error */
@@ -159,5 +160,11 @@ static inline int hpage_file(unsigned int num)
 	}
 	return file;
 }
+
+/* Calls that must succeed: if one fails, the test ends. */
+#define hw_queue_alloc(...) ASSERT_EQ(0, __hw_queue_alloc(__VA_ARGS__))
+#define ioas_map(...) ASSERT_EQ(0, __ioas_map(__VA_ARGS__))
+#define ioas_copy(...) ASSERT_EQ(0, __ioas_copy(__VA_ARGS__))
+#define viommu_alloc_mmap(...) ASSERT_EQ(0, __viommu_alloc_mmap(__VA_ARGS__))
 
 #endif

@@ -4,7 +4,8 @@
  */
 #include "iommufd_hw_queue.h"
 
-FIXTURE(hw_queue_fail_nth) {
+FIXTURE(hw_queue_fail_nth)
+{
 	int fd;
 	__u32 ioas_id;
 	__u32 stdev_id;
@@ -33,17 +34,15 @@ FIXTURE_SETUP(hw_queue_fail_nth)
 	self->fd = open("/dev/iommu", O_RDWR);
 	ASSERT_NE(-1, self->fd);
 	test_ioctl_ioas_alloc(&self->ioas_id);
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, 0, &self->stdev_id,
-				       &self->dev_id));
+	mock_dev_add_bind(self->fd, 0, 0, &self->stdev_id, &self->dev_id);
 	test_cmd_hwpt_alloc(self->dev_id, self->ioas_id,
 			    IOMMU_HWPT_ALLOC_NEST_PARENT, &self->parent_id);
-	ASSERT_EQ(0, viommu_alloc_mmap(self->fd, self->dev_id, self->parent_id,
-				       0xcafe, &self->offer, &self->viommu_id));
+	viommu_alloc_mmap(self->fd, self->dev_id, self->parent_id, 0xcafe,
+			  &self->offer, &self->viommu_id);
 	/* Two areas: the steps of a queue across both are more */
-	ASSERT_EQ(0, ioas_map(self->fd, self->ioas_id, self->mem, HPAGE / 2,
-			      QUEUE_IOVA));
-	ASSERT_EQ(0, ioas_map(self->fd, self->ioas_id, self->mem + HPAGE / 2,
-			      HPAGE / 2, QUEUE_IOVA + HPAGE / 2));
+	ioas_map(self->fd, self->ioas_id, self->mem, HPAGE / 2, QUEUE_IOVA);
+	ioas_map(self->fd, self->ioas_id, self->mem + HPAGE / 2, HPAGE / 2,
+		 QUEUE_IOVA + HPAGE / 2);
 }
 
 FIXTURE_TEARDOWN(hw_queue_fail_nth)
@@ -63,27 +62,29 @@ static int queue_left_nothing(struct _test_data_hw_queue_fail_nth *self)
 	int rc, i;
 
 	for (i = 0; i != 2; i++) {
-		rc = ioas_unmap(self->fd, self->ioas_id, QUEUE_IOVA + i * half,
-				half);
+		rc = __ioas_unmap(self->fd, self->ioas_id,
+				  QUEUE_IOVA + i * half, half);
 		if (rc)
 			return rc;
-		rc = ioas_map(self->fd, self->ioas_id, self->mem + i * half,
-			      half, QUEUE_IOVA + i * half);
+		rc = __ioas_map(self->fd, self->ioas_id, self->mem + i * half,
+				half, QUEUE_IOVA + i * half);
 		if (rc)
 			return rc;
 	}
-	rc = hw_queue_alloc(self->fd, self->viommu_id, 0, QUEUE_IOVA, PAGE_SIZE,
-			    &id);
-	return rc ?: do_destroy(self->fd, id);
+	rc = __hw_queue_alloc(self->fd, self->viommu_id, 0, QUEUE_IOVA,
+			      PAGE_SIZE, &id);
+	return rc ?: __do_destroy(self->fd, id);
 }
 
 /* Replace the vIOMMU; fails with EBUSY if anything holds it */
 static int renew_viommu(struct _test_data_hw_queue_fail_nth *self)
 {
-	int rc = do_destroy(self->fd, self->viommu_id);
+	int rc = __do_destroy(self->fd, self->viommu_id);
 
-	return rc ?: viommu_alloc_mmap(self->fd, self->dev_id, self->parent_id,
-				       0xcafe, &self->offer, &self->viommu_id);
+	return rc    ?:
+		       __viommu_alloc_mmap(self->fd, self->dev_id,
+					   self->parent_id, 0xcafe,
+					   &self->offer, &self->viommu_id);
 }
 
 TEST_F(hw_queue_fail_nth, alloc_leaves_nothing)
@@ -91,11 +92,13 @@ TEST_F(hw_queue_fail_nth, alloc_leaves_nothing)
 	__u32 id = 0;
 
 	/* The vIOMMU, the object, the pages and a step of the driver at least */
-	SWEEP(4, hw_queue_alloc(self->fd, self->viommu_id, 0, QUEUE_IOVA, 64,
-				&id),
+	SWEEP(4,
+	      __hw_queue_alloc(self->fd, self->viommu_id, 0, QUEUE_IOVA, 64,
+			       &id),
 	      ASSERT_EQ(0, queue_left_nothing(self)), test_ioctl_destroy(id));
-	SWEEP(4, hw_queue_alloc(self->fd, self->viommu_id, 0, QUEUE_IOVA,
-				HPAGE, &id),
+	SWEEP(4,
+	      __hw_queue_alloc(self->fd, self->viommu_id, 0, QUEUE_IOVA, HPAGE,
+			       &id),
 	      ASSERT_EQ(0, queue_left_nothing(self)), test_ioctl_destroy(id));
 	ASSERT_EQ(0, renew_viommu(self));
 }
@@ -105,16 +108,17 @@ TEST_F(hw_queue_fail_nth, alloc_second_leaves_first)
 {
 	__u32 first_id, id = 0;
 
-	ASSERT_EQ(0, hw_queue_alloc(self->fd, self->viommu_id, 0, QUEUE_IOVA,
-				    64, &first_id));
-	SWEEP(4, hw_queue_alloc(self->fd, self->viommu_id, 1, QUEUE_IOVA, 64,
-				&id),
+	hw_queue_alloc(self->fd, self->viommu_id, 0, QUEUE_IOVA, 64, &first_id);
+	SWEEP(4,
+	      __hw_queue_alloc(self->fd, self->viommu_id, 1, QUEUE_IOVA, 64,
+			       &id),
 	      ({
-		test_ioctl_destroy(first_id);
-		ASSERT_EQ(0, queue_left_nothing(self));
-		ASSERT_EQ(0, hw_queue_alloc(self->fd, self->viommu_id, 0,
-					    QUEUE_IOVA, 64, &first_id));
-	      }), test_ioctl_destroy(id));
+		      test_ioctl_destroy(first_id);
+		      ASSERT_EQ(0, queue_left_nothing(self));
+		      hw_queue_alloc(self->fd, self->viommu_id, 0, QUEUE_IOVA,
+				     64, &first_id);
+	      }),
+	      test_ioctl_destroy(id));
 	test_ioctl_destroy(first_id);
 	ASSERT_EQ(0, renew_viommu(self));
 }
@@ -124,15 +128,14 @@ TEST_F(hw_queue_fail_nth, destroy_fails_or_releases)
 {
 	__u32 id = 0;
 
-	ASSERT_EQ(0, hw_queue_alloc(self->fd, self->viommu_id, 0, QUEUE_IOVA,
-				    HPAGE, &id));
-	SWEEP(0, do_destroy(self->fd, id),
-	      ASSERT_EQ(EBUSY, ioas_unmap(self->fd, self->ioas_id, QUEUE_IOVA,
-					  HPAGE / 2)),
+	hw_queue_alloc(self->fd, self->viommu_id, 0, QUEUE_IOVA, HPAGE, &id);
+	SWEEP(0, __do_destroy(self->fd, id),
+	      ASSERT_EQ(EBUSY, __ioas_unmap(self->fd, self->ioas_id, QUEUE_IOVA,
+					    HPAGE / 2)),
 	      ({
-		ASSERT_EQ(0, queue_left_nothing(self));
-		ASSERT_EQ(0, hw_queue_alloc(self->fd, self->viommu_id, 0,
-					    QUEUE_IOVA, HPAGE, &id));
+		      ASSERT_EQ(0, queue_left_nothing(self));
+		      hw_queue_alloc(self->fd, self->viommu_id, 0, QUEUE_IOVA,
+				     HPAGE, &id);
 	      }));
 	test_ioctl_destroy(id);
 }
@@ -143,8 +146,9 @@ TEST_F(hw_queue_fail_nth, viommu_alloc_leaves_no_offer)
 	struct iommu_viommu_selftest offer;
 	__u32 id = 0;
 
-	SWEEP(5, viommu_alloc_mmap(self->fd, self->dev_id, self->parent_id, 1,
-				   &offer, &id),
+	SWEEP(5,
+	      __viommu_alloc_mmap(self->fd, self->dev_id, self->parent_id, 1,
+				  &offer, &id),
 	      EXPECT_COUNTS(1, 0, 0), test_ioctl_destroy(id));
 }
 
@@ -159,7 +163,7 @@ TEST_F(hw_queue_fail_nth, mmap_leaves_nothing)
 	      }), ASSERT_EQ(0, renew_viommu(self)),
 	      ({
 		EXPECT_EQ(0xcafe, read32(p));
-		ASSERT_EQ(EBUSY, do_destroy(self->fd, self->viommu_id));
+		ASSERT_EQ(EBUSY, __do_destroy(self->fd, self->viommu_id));
 		ASSERT_EQ(0, munmap(p, self->offer.out_mmap_length));
 	      }));
 	ASSERT_EQ(0, renew_viommu(self));
@@ -174,7 +178,7 @@ TEST_F(hw_queue_fail_nth, munmap_fails_or_releases)
 	SWEEP(0, munmap(p, self->offer.out_mmap_length) ? errno : 0,
 	      ({
 		EXPECT_EQ(0xcafe, read32(p));
-		ASSERT_EQ(EBUSY, do_destroy(self->fd, self->viommu_id));
+		ASSERT_EQ(EBUSY, __do_destroy(self->fd, self->viommu_id));
 	      }),
 	      ({
 		ASSERT_EQ(0, renew_viommu(self));
@@ -209,13 +213,12 @@ TEST_F(hw_queue_fail_nth, destroy_without_memory)
 	/* Without memory no file can be opened */
 	switch_fd = open("/proc/self/make-it-fail", O_WRONLY);
 	ASSERT_NE(-1, switch_fd);
-	ASSERT_EQ(0, viommu_alloc_mmap(self->fd, self->dev_id, self->parent_id,
-				       1, &second, &second_id));
-	ASSERT_EQ(0, hw_queue_alloc(self->fd, second_id, 0, QUEUE_IOVA, HPAGE,
-				    &id));
+	viommu_alloc_mmap(self->fd, self->dev_id, self->parent_id, 1, &second,
+			  &second_id);
+	hw_queue_alloc(self->fd, second_id, 0, QUEUE_IOVA, HPAGE, &id);
 	ASSERT_EQ(0, failslab_all(true));
 	ASSERT_EQ(1, pwrite(switch_fd, "1", 1, 0));
-	rc = do_destroy(self->fd, id) ?: do_destroy(self->fd, second_id);
+	rc = __do_destroy(self->fd, id) ?: __do_destroy(self->fd, second_id);
 	if (pwrite(switch_fd, "0", 1, 0) != 1)
 		abort();
 	ASSERT_EQ(0, failslab_all(false));

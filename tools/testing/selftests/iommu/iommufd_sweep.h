@@ -14,6 +14,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,15 @@ static int write_str(const char *path, const char *val)
 	rc = write(fd, val, strlen(val));
 	close(fd);
 	return rc == (ssize_t)strlen(val) ? 0 : -1;
+}
+
+/* Write @val to file @name of directory @dir. Return 0 or -1. */
+static inline int write_in(const char *dir, const char *name, const char *val)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return write_str(path, val);
 }
 
 /* Return the number after @key in a file of "key number" lines, -1 if absent */

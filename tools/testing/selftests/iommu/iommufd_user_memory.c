@@ -158,14 +158,6 @@ static int job_start(struct job *job, int (*fn)(void *arg), void *arg)
 	return pthread_create(&job->thread, NULL, job_main, job);
 }
 
-static double now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec + ts.tv_nsec / 1e9;
-}
-
 static void pause_ms(unsigned int ms)
 {
 	struct timespec ts = { .tv_nsec = ms * 1000000 };
@@ -216,16 +208,14 @@ FIXTURE_SETUP(slow)
 		SKIP(return, "no userfaultfd for faults in the kernel");
 
 	test_ioctl_ioas_alloc(&self->ioas_id);
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, 0, &stdev_id,
-				       &self->dev_id));
+	mock_dev_add_bind(self->fd, 0, 0, &stdev_id, &self->dev_id);
 	test_cmd_hwpt_alloc(self->dev_id, self->ioas_id,
 			    IOMMU_HWPT_ALLOC_NEST_PARENT, &self->parent_id);
-	ASSERT_EQ(0, viommu_alloc(self->fd, self->dev_id, self->parent_id,
-				  &self->viommu_id));
-	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_id,
-				   VIRT_ID, &self->vdev_id));
-	ASSERT_EQ(0, nested_alloc(self->fd, self->dev_id, self->parent_id,
-				  IOMMU_TEST_IOTLB_DEFAULT, &self->nested_id));
+	viommu_alloc(self->fd, self->dev_id, self->parent_id, &self->viommu_id);
+	vdevice_alloc(self->fd, self->viommu_id, self->dev_id, VIRT_ID,
+		      &self->vdev_id);
+	nested_alloc(self->fd, self->dev_id, self->parent_id,
+		     IOMMU_TEST_IOTLB_DEFAULT, &self->nested_id);
 }
 
 FIXTURE_TEARDOWN(slow)
@@ -239,19 +229,20 @@ FIXTURE_TEARDOWN(slow)
 /* A device that nobody has seen yet, attached like one of a VM without nesting */
 static int going_bind(struct _test_data_slow *self)
 {
-	int rc = mock_dev_add_bind(self->fd, 0, 0, &self->going_stdev_id,
-				   &self->going_dev_id);
+	int rc = __mock_dev_add_bind(self->fd, 0, 0, &self->going_stdev_id,
+				     &self->going_dev_id);
 
-	return rc ?: mock_dev_attach(self->fd, self->going_stdev_id,
-				     self->ioas_id);
+	return rc    ?:
+		       __mock_dev_attach(self->fd, self->going_stdev_id,
+					 self->ioas_id);
 }
 
 static int going_unbind(void *arg)
 {
 	struct _test_data_slow *self = arg;
-	int rc = mock_dev_attach(self->fd, self->going_stdev_id, 0);
+	int rc = __mock_dev_attach(self->fd, self->going_stdev_id, 0);
 
-	return rc ?: mock_dev_unbind(self->fd, self->going_stdev_id);
+	return rc ?: __mock_dev_unbind(self->fd, self->going_stdev_id);
 }
 
 /* ---- All calls ---- */
@@ -336,7 +327,7 @@ static void make_fault(struct _test_data_slow *self, struct request *req)
 static int undo_fault(struct _test_data_slow *self, union cmd *cmd)
 {
 	close(cmd->fault.out_fault_fd);
-	return do_destroy(self->fd, cmd->fault.out_fault_id);
+	return __do_destroy(self->fd, cmd->fault.out_fault_id);
 }
 
 static void make_info(struct _test_data_slow *self, struct request *req)
@@ -379,7 +370,7 @@ static void make_hwpt_viommu(struct _test_data_slow *self, struct request *req)
 
 static int undo_hwpt(struct _test_data_slow *self, union cmd *cmd)
 {
-	return do_destroy(self->fd, cmd->hwpt.out_hwpt_id);
+	return __do_destroy(self->fd, cmd->hwpt.out_hwpt_id);
 }
 
 static void make_dirty_bitmap(struct _test_data_slow *self, struct request *req)
@@ -420,7 +411,7 @@ static void make_ioas(struct _test_data_slow *self, struct request *req)
 
 static int undo_ioas(struct _test_data_slow *self, union cmd *cmd)
 {
-	return do_destroy(self->fd, cmd->ioas.out_ioas_id);
+	return __do_destroy(self->fd, cmd->ioas.out_ioas_id);
 }
 
 static void make_allow(struct _test_data_slow *self, struct request *req)
@@ -544,7 +535,7 @@ static void make_veventq(struct _test_data_slow *self, struct request *req)
 static int undo_veventq(struct _test_data_slow *self, union cmd *cmd)
 {
 	close(cmd->veventq.out_veventq_fd);
-	return do_destroy(self->fd, cmd->veventq.out_veventq_id);
+	return __do_destroy(self->fd, cmd->veventq.out_veventq_id);
 }
 
 static void make_viommu(struct _test_data_slow *self, struct request *req)
@@ -559,7 +550,7 @@ static void make_viommu(struct _test_data_slow *self, struct request *req)
 
 static int undo_viommu(struct _test_data_slow *self, union cmd *cmd)
 {
-	return do_destroy(self->fd, cmd->viommu.out_viommu_id);
+	return __do_destroy(self->fd, cmd->viommu.out_viommu_id);
 }
 
 static void make_vfio_ioas(struct _test_data_slow *self, struct request *req)
@@ -781,17 +772,17 @@ static int hwpt_alloc_going(void *arg)
 {
 	struct _test_data_slow *self = arg;
 	__u32 hwpt_id = 0;
-	int rc = hwpt_alloc(self->fd, self->going_dev_id, self->ioas_id, 0,
-			    &hwpt_id);
+	int rc = __hwpt_alloc(self->fd, self->going_dev_id, self->ioas_id, 0,
+			      &hwpt_id);
 
-	return rc ?: do_destroy(self->fd, hwpt_id);
+	return rc ?: __do_destroy(self->fd, hwpt_id);
 }
 
 static int going_unbind_only(void *arg)
 {
 	struct _test_data_slow *self = arg;
 
-	return mock_dev_unbind(self->fd, self->going_stdev_id);
+	return __mock_dev_unbind(self->fd, self->going_stdev_id);
 }
 
 /*
@@ -802,8 +793,8 @@ TEST_F_TIMEOUT(slow, hwpt_alloc_behind_map, 120)
 {
 	struct job mapper, allocator, goer;
 
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, 0, &self->going_stdev_id,
-				       &self->going_dev_id));
+	mock_dev_add_bind(self->fd, 0, 0, &self->going_stdev_id,
+			  &self->going_dev_id);
 	ASSERT_TRUE(trap_arm(&self->trap, TRAP_ALL));
 	ASSERT_EQ(0, job_start(&mapper, map_page, self));
 	ASSERT_TRUE(trap_hit(&self->trap, &mapper.done));
@@ -936,8 +927,8 @@ TEST_F_TIMEOUT(slow, hwpt_alloc_pins, 120)
 	struct job allocator, goer;
 	__u64 iova = IOVA;
 
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, 0, &self->going_stdev_id,
-				       &self->going_dev_id));
+	mock_dev_add_bind(self->fd, 0, 0, &self->going_stdev_id,
+			  &self->going_dev_id);
 	/* An IOAS without a domain pins nothing */
 	test_ioctl_ioas_alloc(&self->ioas_id);
 	ASSERT_EQ(0, _test_ioctl_ioas_map(self->fd, self->ioas_id,
@@ -1002,7 +993,8 @@ static int going_invalidate(struct _test_data_slow *self)
 {
 	__u32 num;
 
-	return invalidate_one(self->fd, self->viommu_id, VIRT_ID + 1, 0, &num);
+	return __invalidate_one(self->fd, self->viommu_id, VIRT_ID + 1, 0,
+				&num);
 }
 
 /* A call that keeps the device keeps neither its vDEVICE nor its ID */
@@ -1012,12 +1004,11 @@ TEST_F_TIMEOUT(slow, device_held, 120)
 	__u32 vdev_id, nested_id;
 
 	ASSERT_EQ(0, going_bind(self));
-	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id,
-				   self->going_dev_id, VIRT_ID + 1, &vdev_id));
-	ASSERT_EQ(0, nested_alloc(self->fd, self->going_dev_id, self->viommu_id,
-				  IOMMU_TEST_IOTLB_DEFAULT, &nested_id));
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->going_stdev_id,
-				     nested_id));
+	vdevice_alloc(self->fd, self->viommu_id, self->going_dev_id,
+		      VIRT_ID + 1, &vdev_id);
+	nested_alloc(self->fd, self->going_dev_id, self->viommu_id,
+		     IOMMU_TEST_IOTLB_DEFAULT, &nested_id);
+	mock_dev_attach(self->fd, self->going_stdev_id, nested_id);
 	EXPECT_EQ(0, going_invalidate(self));
 	EXPECT_EQ(0, going_info(self));
 
@@ -1028,10 +1019,10 @@ TEST_F_TIMEOUT(slow, device_held, 120)
 
 	EXPECT_EQ(EINVAL, ends_with(EINVAL, going_invalidate, self));
 	EXPECT_EQ(ENOENT, ends_with(ENOENT, going_info, self));
-	EXPECT_EQ(ENOENT, do_destroy(self->fd, vdev_id));
-	EXPECT_EQ(ENOENT, vdevice_alloc(self->fd, self->viommu_id,
-					self->going_dev_id, VIRT_ID + 1,
-					&vdev_id));
+	EXPECT_EQ(ENOENT, __do_destroy(self->fd, vdev_id));
+	EXPECT_EQ(ENOENT,
+		  __vdevice_alloc(self->fd, self->viommu_id, self->going_dev_id,
+				  VIRT_ID + 1, &vdev_id));
 	EXPECT_COUNTS(1, 1, 1);
 	EXPECT_FALSE(atomic_load(&goer.done));
 
@@ -1054,8 +1045,8 @@ struct busy {
 
 static int alloc_on_going(struct busy *busy)
 {
-	return vdevice_alloc(busy->self->fd, busy->self->viommu_id,
-			     busy->self->going_dev_id, VIRT_ID + 1, NULL);
+	return __vdevice_alloc(busy->self->fd, busy->self->viommu_id,
+			       busy->self->going_dev_id, VIRT_ID + 1, NULL);
 }
 
 /*
@@ -1081,8 +1072,8 @@ TEST_F_TIMEOUT(slow, device_busy, 120)
 	unsigned int i;
 	double until;
 
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, 0, &self->going_stdev_id,
-				       &self->going_dev_id));
+	mock_dev_add_bind(self->fd, 0, 0, &self->going_stdev_id,
+			  &self->going_dev_id);
 	for (i = 0; i != BUSY_THREADS; i++)
 		ASSERT_EQ(0, job_start(&jobs[i], alloc_until_stop, &busy));
 	/* Each thread has got through once, and goes on. */
@@ -1114,8 +1105,8 @@ static int fault_setup(struct _test_data_slow *self)
 	__u32 hwpt_id;
 	int rc;
 
-	rc = mock_dev_add_bind(self->fd, 0, 0, &self->going_stdev_id,
-			       &self->going_dev_id);
+	rc = __mock_dev_add_bind(self->fd, 0, 0, &self->going_stdev_id,
+				 &self->going_dev_id);
 	if (rc)
 		return rc;
 	if (_test_ioctl_fault_alloc(self->fd, &self->fault_id, &self->fault_fd) ||
@@ -1124,7 +1115,7 @@ static int fault_setup(struct _test_data_slow *self)
 				 &hwpt_id, IOMMU_HWPT_DATA_SELFTEST, &data,
 				 sizeof(data)))
 		return errno;
-	rc = mock_dev_attach(self->fd, self->going_stdev_id, hwpt_id);
+	rc = __mock_dev_attach(self->fd, self->going_stdev_id, hwpt_id);
 	if (rc)
 		return rc == ENODEV ? -1 : rc;
 	trigger.trigger_iopf.dev_id = self->going_dev_id;

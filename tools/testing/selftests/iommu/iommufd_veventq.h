@@ -13,8 +13,9 @@ struct mock_record {
 	struct iommu_vevent_selftest event;
 };
 
-static inline int veventq_alloc(int fd, __u32 viommu_id, __u32 type,
-				__u32 depth, __u32 *veventq_id, int *veventq_fd)
+static inline int __veventq_alloc(int fd, __u32 viommu_id, __u32 type,
+				  __u32 depth, __u32 *veventq_id,
+				  int *veventq_fd)
 {
 	struct iommu_veventq_alloc cmd = {
 		.size = sizeof(cmd),
@@ -31,7 +32,7 @@ static inline int veventq_alloc(int fd, __u32 viommu_id, __u32 type,
 	return rc;
 }
 
-static inline int trigger_vevent(int fd, __u32 dev_id)
+static inline int __trigger_vevent(int fd, __u32 dev_id)
 {
 	struct iommu_test_cmd cmd = {
 		.size = sizeof(cmd),
@@ -43,7 +44,7 @@ static inline int trigger_vevent(int fd, __u32 dev_id)
 }
 
 /* Many at once, for half a million system calls take their time */
-static inline int trigger_vevents(int fd, __u32 dev_id, unsigned int num)
+static inline int __trigger_vevents(int fd, __u32 dev_id, unsigned int num)
 {
 	struct iommu_test_cmd cmd = {
 		.size = sizeof(cmd),
@@ -56,7 +57,8 @@ static inline int trigger_vevents(int fd, __u32 dev_id, unsigned int num)
 }
 
 /* The number of the next event */
-static inline int veventq_set_sequence(int fd, __u32 veventq_id, __u32 sequence)
+static inline int __veventq_set_sequence(int fd, __u32 veventq_id,
+					 __u32 sequence)
 {
 	struct iommu_test_cmd cmd = {
 		.size = sizeof(cmd),
@@ -76,5 +78,10 @@ static inline int next_fd(void)
 	close(fd);
 	return fd;
 }
+
+/* Calls that must succeed: if one fails, the test ends. */
+#define veventq_alloc(...) ASSERT_EQ(0, __veventq_alloc(__VA_ARGS__))
+#define trigger_vevents(...) ASSERT_EQ(0, __trigger_vevents(__VA_ARGS__))
+#define veventq_set_sequence(...) ASSERT_EQ(0, __veventq_set_sequence(__VA_ARGS__))
 
 #endif

@@ -8,7 +8,8 @@
 #define VIRT_ID 0x10
 #define RECORD sizeof(struct mock_record)
 
-FIXTURE(veventq_fail_nth) {
+FIXTURE(veventq_fail_nth)
+{
 	int fd;
 	__u32 stdev_id;
 	__u32 dev_id;
@@ -31,18 +32,15 @@ FIXTURE_SETUP(veventq_fail_nth)
 	self->fd = open("/dev/iommu", O_RDWR);
 	ASSERT_NE(-1, self->fd);
 	test_ioctl_ioas_alloc(&ioas_id);
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, 0, &self->stdev_id,
-				       &self->dev_id));
+	mock_dev_add_bind(self->fd, 0, 0, &self->stdev_id, &self->dev_id);
 	test_cmd_hwpt_alloc(self->dev_id, ioas_id, IOMMU_HWPT_ALLOC_NEST_PARENT,
 			    &self->parent_id);
-	ASSERT_EQ(0, viommu_alloc(self->fd, self->dev_id, self->parent_id,
-				  &self->viommu_id));
-	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_id,
-				   VIRT_ID, &self->vdev_id));
-	ASSERT_EQ(0, nested_alloc(self->fd, self->dev_id, self->viommu_id,
-				  IOMMU_TEST_IOTLB_DEFAULT, &self->nested_id));
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_id,
-				     self->nested_id));
+	viommu_alloc(self->fd, self->dev_id, self->parent_id, &self->viommu_id);
+	vdevice_alloc(self->fd, self->viommu_id, self->dev_id, VIRT_ID,
+		      &self->vdev_id);
+	nested_alloc(self->fd, self->dev_id, self->viommu_id,
+		     IOMMU_TEST_IOTLB_DEFAULT, &self->nested_id);
+	mock_dev_attach(self->fd, self->stdev_id, self->nested_id);
 }
 
 FIXTURE_TEARDOWN(veventq_fail_nth)
@@ -61,9 +59,9 @@ TEST_F(veventq_fail_nth, alloc)
 
 	/* What the allocators set up at first, and can do without, moves the rest */
 	for (i = 0; i != 8; i++) {
-		ASSERT_EQ(0, veventq_alloc(self->fd, self->viommu_id,
-					   IOMMU_VEVENTQ_TYPE_SELFTEST,
-					   depths[i % 2], &id, &veventq_fd));
+		veventq_alloc(self->fd, self->viommu_id,
+			      IOMMU_VEVENTQ_TYPE_SELFTEST, depths[i % 2], &id,
+			      &veventq_fd);
 		ASSERT_EQ(0, close(veventq_fd));
 		test_ioctl_destroy(id);
 	}
@@ -75,22 +73,24 @@ TEST_F(veventq_fail_nth, alloc)
 	 * that the type is free.
 	 */
 	for (i = 0; i != ARRAY_SIZE(depths); i++)
-		SWEEP(4, veventq_alloc(self->fd, self->viommu_id,
-				       IOMMU_VEVENTQ_TYPE_SELFTEST, depths[i],
-				       &id, &veventq_fd),
+		SWEEP(4,
+		      __veventq_alloc(self->fd, self->viommu_id,
+				      IOMMU_VEVENTQ_TYPE_SELFTEST, depths[i],
+				      &id, &veventq_fd),
 		      ({
-			EXPECT_EQ(fd_before, next_fd());
-			EXPECT_EQ(ENOENT, trigger_vevent(self->fd,
-							 self->dev_id));
+			      EXPECT_EQ(fd_before, next_fd());
+			      EXPECT_EQ(ENOENT, __trigger_vevent(self->fd,
+								 self->dev_id));
 		      }),
 		      ({
-			EXPECT_EQ(fd_before, veventq_fd);
-			EXPECT_EQ(0, trigger_vevent(self->fd, self->dev_id));
-			ASSERT_EQ(0, close(veventq_fd));
-			test_ioctl_destroy(id);
+			      EXPECT_EQ(fd_before, veventq_fd);
+			      EXPECT_EQ(0, __trigger_vevent(self->fd,
+							    self->dev_id));
+			      ASSERT_EQ(0, close(veventq_fd));
+			      test_ioctl_destroy(id);
 		      }));
 
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_id, 0));
+	mock_dev_attach(self->fd, self->stdev_id, 0);
 	test_ioctl_destroy(self->vdev_id);
 	test_ioctl_destroy(self->nested_id);
 	test_ioctl_destroy(self->viommu_id);
@@ -103,10 +103,9 @@ TEST_F(veventq_fail_nth, report)
 	int veventq_fd, rc = 0;
 	__u32 id;
 
-	ASSERT_EQ(0, veventq_alloc(self->fd, self->viommu_id,
-				   IOMMU_VEVENTQ_TYPE_SELFTEST, 4, &id,
-				   &veventq_fd));
-	SWEEP(1, rc = trigger_vevent(self->fd, self->dev_id),
+	veventq_alloc(self->fd, self->viommu_id, IOMMU_VEVENTQ_TYPE_SELFTEST, 4,
+		      &id, &veventq_fd);
+	SWEEP(1, rc = __trigger_vevent(self->fd, self->dev_id),
 	      EXPECT_NE(ENOMEM, rc), {});
 	close(veventq_fd);
 }
@@ -120,13 +119,12 @@ TEST_F(veventq_fail_nth, read)
 	ssize_t got = 0;
 	__u32 id;
 
-	ASSERT_EQ(0, veventq_alloc(self->fd, self->viommu_id,
-				   IOMMU_VEVENTQ_TYPE_SELFTEST, 4, &id,
-				   &veventq_fd));
+	veventq_alloc(self->fd, self->viommu_id, IOMMU_VEVENTQ_TYPE_SELFTEST, 4,
+		      &id, &veventq_fd);
 	/* Three slots on, so that what waits has two parts */
-	ASSERT_EQ(0, trigger_vevents(self->fd, self->dev_id, 3));
+	trigger_vevents(self->fd, self->dev_id, 3);
 	ASSERT_EQ(3 * RECORD, read(veventq_fd, buf, sizeof(buf)));
-	ASSERT_EQ(0, trigger_vevents(self->fd, self->dev_id, 6));
+	trigger_vevents(self->fd, self->dev_id, 6);
 	next = 3;
 
 	SWEEP(1, ({

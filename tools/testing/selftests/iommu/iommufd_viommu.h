@@ -2,8 +2,9 @@
 /*
  * Calls that the vIOMMU tests on the mock driver share
  *
- * All return 0 or the errno that the kernel gave, so that a test can compare
- * with the one it expects.
+ * A function with two underscores in front returns 0 or the errno that the kernel
+ * gave, so that a test can compare with the one it expects. The same name without
+ * them is a call that must succeed; the macros are at the end of the file.
  */
 #ifndef __SELFTEST_IOMMUFD_VIOMMU_H
 #define __SELFTEST_IOMMUFD_VIOMMU_H
@@ -17,6 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "iommufd_utils.h"
@@ -46,6 +48,15 @@ static __attribute__((constructor)) void setup_page_size(void)
 static inline int call(int fd, unsigned long cmd, void *arg)
 {
 	return ioctl(fd, cmd, arg) ? errno : 0;
+}
+
+/* The time in seconds since some point in the past */
+static inline double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
 }
 
 /*
@@ -81,14 +92,14 @@ static inline bool thread_sleeps(atomic_int *tid, long nr)
 	return false;
 }
 
-static inline int do_destroy(int fd, __u32 id)
+static inline int __do_destroy(int fd, __u32 id)
 {
 	return _test_ioctl_destroy(fd, id) ? errno : 0;
 }
 
-static inline int viommu_alloc_data(int fd, __u32 type, __u32 dev_id,
-				    __u32 hwpt_id, void *data, __u32 data_len,
-				    __u32 *viommu_id)
+static inline int __viommu_alloc_data(int fd, __u32 type, __u32 dev_id,
+				      __u32 hwpt_id, void *data, __u32 data_len,
+				      __u32 *viommu_id)
 {
 	struct iommu_viommu_alloc cmd = {
 		.size = sizeof(cmd),
@@ -105,15 +116,15 @@ static inline int viommu_alloc_data(int fd, __u32 type, __u32 dev_id,
 	return rc;
 }
 
-static inline int viommu_alloc(int fd, __u32 dev_id, __u32 hwpt_id,
-			       __u32 *viommu_id)
+static inline int __viommu_alloc(int fd, __u32 dev_id, __u32 hwpt_id,
+				 __u32 *viommu_id)
 {
-	return viommu_alloc_data(fd, IOMMU_VIOMMU_TYPE_SELFTEST, dev_id, hwpt_id,
-				 NULL, 0, viommu_id);
+	return __viommu_alloc_data(fd, IOMMU_VIOMMU_TYPE_SELFTEST, dev_id,
+				   hwpt_id, NULL, 0, viommu_id);
 }
 
-static inline int vdevice_alloc(int fd, __u32 viommu_id, __u32 dev_id,
-				__u64 virt_id, __u32 *vdevice_id)
+static inline int __vdevice_alloc(int fd, __u32 viommu_id, __u32 dev_id,
+				  __u64 virt_id, __u32 *vdevice_id)
 {
 	struct iommu_vdevice_alloc cmd = {
 		.size = sizeof(cmd),
@@ -128,16 +139,16 @@ static inline int vdevice_alloc(int fd, __u32 viommu_id, __u32 dev_id,
 	return rc;
 }
 
-static inline int hwpt_alloc(int fd, __u32 dev_id, __u32 pt_id, __u32 flags,
-			     __u32 *hwpt_id)
+static inline int __hwpt_alloc(int fd, __u32 dev_id, __u32 pt_id, __u32 flags,
+			       __u32 *hwpt_id)
 {
 	return _test_cmd_hwpt_alloc(fd, dev_id, pt_id, 0, flags, hwpt_id,
 				    IOMMU_HWPT_DATA_NONE, NULL, 0) ? errno : 0;
 }
 
 /* A nested domain with @iotlb, which says whether it translates */
-static inline int nested_alloc(int fd, __u32 dev_id, __u32 pt_id, __u32 iotlb,
-			       __u32 *hwpt_id)
+static inline int __nested_alloc(int fd, __u32 dev_id, __u32 pt_id, __u32 iotlb,
+				 __u32 *hwpt_id)
 {
 	struct iommu_hwpt_selftest data = { .iotlb = iotlb };
 
@@ -146,16 +157,16 @@ static inline int nested_alloc(int fd, __u32 dev_id, __u32 pt_id, __u32 iotlb,
 				    sizeof(data)) ? errno : 0;
 }
 
-static inline int invalidate(int fd, __u32 id, __u32 type, const void *reqs,
-			     __u32 entry_len, __u32 *num)
+static inline int __invalidate(int fd, __u32 id, __u32 type, const void *reqs,
+			       __u32 entry_len, __u32 *num)
 {
 	return _test_cmd_hwpt_invalidate(fd, id, (void *)reqs, type, entry_len,
 					 num) ? errno : 0;
 }
 
 /* Invalidate one cache entry of a device */
-static inline int invalidate_one(int fd, __u32 viommu_id, __u32 virt_id,
-				 __u32 cache_id, __u32 *num)
+static inline int __invalidate_one(int fd, __u32 viommu_id, __u32 virt_id,
+				   __u32 cache_id, __u32 *num)
 {
 	struct iommu_viommu_invalidate_selftest req = {
 		.vdev_id = virt_id,
@@ -163,18 +174,19 @@ static inline int invalidate_one(int fd, __u32 viommu_id, __u32 virt_id,
 	};
 
 	*num = 1;
-	return invalidate(fd, viommu_id, IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST,
-			  &req, sizeof(req), num);
+	return __invalidate(fd, viommu_id,
+			    IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST, &req,
+			    sizeof(req), num);
 }
 
-static inline int dev_replace(int fd, __u32 stdev_id, __u32 pt_id)
+static inline int __dev_replace(int fd, __u32 stdev_id, __u32 pt_id)
 {
 	return _test_cmd_mock_domain_replace(fd, stdev_id, pt_id, NULL) ?
 		       errno : 0;
 }
 
-static inline int dev_check_cache(int fd, __u32 dev_id, __u32 cache_id,
-				  __u32 cache)
+static inline int __dev_check_cache(int fd, __u32 dev_id, __u32 cache_id,
+				    __u32 cache)
 {
 	struct iommu_test_cmd cmd = {
 		.size = sizeof(cmd),
@@ -186,8 +198,8 @@ static inline int dev_check_cache(int fd, __u32 dev_id, __u32 cache_id,
 	return call(fd, IOMMU_TEST_CMD, &cmd);
 }
 
-static inline int mock_dev_add(int fd, __u32 flags, __u32 group_stdev_id,
-			       __u32 *stdev_id)
+static inline int __mock_dev_add(int fd, __u32 flags, __u32 group_stdev_id,
+				 __u32 *stdev_id)
 {
 	struct iommu_test_cmd cmd = {
 		.size = sizeof(cmd),
@@ -204,7 +216,7 @@ static inline int mock_dev_add(int fd, __u32 flags, __u32 group_stdev_id,
 	return rc;
 }
 
-static inline int mock_dev_bind(int fd, __u32 stdev_id, __u32 *dev_id)
+static inline int __mock_dev_bind(int fd, __u32 stdev_id, __u32 *dev_id)
 {
 	struct iommu_test_cmd cmd = {
 		.size = sizeof(cmd),
@@ -218,7 +230,7 @@ static inline int mock_dev_bind(int fd, __u32 stdev_id, __u32 *dev_id)
 	return rc;
 }
 
-static inline int mock_dev_unbind(int fd, __u32 stdev_id)
+static inline int __mock_dev_unbind(int fd, __u32 stdev_id)
 {
 	struct iommu_test_cmd cmd = {
 		.size = sizeof(cmd),
@@ -230,7 +242,7 @@ static inline int mock_dev_unbind(int fd, __u32 stdev_id)
 }
 
 /* Attach or replace; @pt_id 0 detaches */
-static inline int mock_dev_attach(int fd, __u32 stdev_id, __u32 pt_id)
+static inline int __mock_dev_attach(int fd, __u32 stdev_id, __u32 pt_id)
 {
 	struct iommu_test_cmd cmd = {
 		.size = sizeof(cmd),
@@ -243,12 +255,12 @@ static inline int mock_dev_attach(int fd, __u32 stdev_id, __u32 pt_id)
 }
 
 /* A bound device, not attached */
-static inline int mock_dev_add_bind(int fd, __u32 flags, __u32 group_stdev_id,
-				    __u32 *stdev_id, __u32 *dev_id)
+static inline int __mock_dev_add_bind(int fd, __u32 flags, __u32 group_stdev_id,
+				      __u32 *stdev_id, __u32 *dev_id)
 {
-	int rc = mock_dev_add(fd, flags, group_stdev_id, stdev_id);
+	int rc = __mock_dev_add(fd, flags, group_stdev_id, stdev_id);
 
-	return rc ?: mock_dev_bind(fd, *stdev_id, dev_id);
+	return rc ?: __mock_dev_bind(fd, *stdev_id, dev_id);
 }
 
 #define NO_VIRT_ID (~0ULL)
@@ -328,5 +340,19 @@ static inline void *guarded_pages(unsigned int num)
 		return NULL;
 	return p;
 }
+
+/* Calls that must succeed: if one fails, the test ends. */
+#define do_destroy(...) ASSERT_EQ(0, __do_destroy(__VA_ARGS__))
+#define viommu_alloc_data(...) ASSERT_EQ(0, __viommu_alloc_data(__VA_ARGS__))
+#define viommu_alloc(...) ASSERT_EQ(0, __viommu_alloc(__VA_ARGS__))
+#define vdevice_alloc(...) ASSERT_EQ(0, __vdevice_alloc(__VA_ARGS__))
+#define hwpt_alloc(...) ASSERT_EQ(0, __hwpt_alloc(__VA_ARGS__))
+#define nested_alloc(...) ASSERT_EQ(0, __nested_alloc(__VA_ARGS__))
+#define dev_replace(...) ASSERT_EQ(0, __dev_replace(__VA_ARGS__))
+#define mock_dev_add(...) ASSERT_EQ(0, __mock_dev_add(__VA_ARGS__))
+#define mock_dev_bind(...) ASSERT_EQ(0, __mock_dev_bind(__VA_ARGS__))
+#define mock_dev_unbind(...) ASSERT_EQ(0, __mock_dev_unbind(__VA_ARGS__))
+#define mock_dev_attach(...) ASSERT_EQ(0, __mock_dev_attach(__VA_ARGS__))
+#define mock_dev_add_bind(...) ASSERT_EQ(0, __mock_dev_add_bind(__VA_ARGS__))
 
 #endif

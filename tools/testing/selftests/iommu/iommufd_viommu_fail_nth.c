@@ -5,7 +5,8 @@
 #include "iommufd_viommu.h"
 #include "iommufd_sweep.h"
 
-FIXTURE(fail_nth) {
+FIXTURE(fail_nth)
+{
 	int fd;
 	__u32 ioas_id;
 	__u32 stdev_ids[2];
@@ -30,24 +31,20 @@ FIXTURE_SETUP(fail_nth)
 	self->fd = open("/dev/iommu", O_RDWR);
 	ASSERT_NE(-1, self->fd);
 	test_ioctl_ioas_alloc(&self->ioas_id);
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, 0, &self->stdev_ids[0],
-				       &self->dev_ids[0]));
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, self->stdev_ids[0],
-				       &self->stdev_ids[1],
-				       &self->dev_ids[1]));
-	ASSERT_EQ(0, mock_dev_add(self->fd, 0, self->stdev_ids[0],
-				  &self->bridge_id));
+	mock_dev_add_bind(self->fd, 0, 0, &self->stdev_ids[0],
+			  &self->dev_ids[0]);
+	mock_dev_add_bind(self->fd, 0, self->stdev_ids[0], &self->stdev_ids[1],
+			  &self->dev_ids[1]);
+	mock_dev_add(self->fd, 0, self->stdev_ids[0], &self->bridge_id);
 	test_cmd_hwpt_alloc(self->dev_ids[0], self->ioas_id,
 			    IOMMU_HWPT_ALLOC_NEST_PARENT, &self->parent_id);
-	ASSERT_EQ(0, viommu_alloc(self->fd, self->dev_ids[0], self->parent_id,
-				  &self->viommu_id));
+	viommu_alloc(self->fd, self->dev_ids[0], self->parent_id,
+		     &self->viommu_id);
 	for (i = 0; i != 2; i++)
-		ASSERT_EQ(0, nested_alloc(self->fd, self->dev_ids[0],
-					  self->viommu_id,
-					  IOMMU_TEST_IOTLB_DEFAULT,
-					  &self->nested_ids[i]));
-	ASSERT_EQ(0, nested_alloc(self->fd, self->dev_ids[0], self->viommu_id,
-				  IOMMU_TEST_IOTLB_BYPASS, &self->bypass_id));
+		nested_alloc(self->fd, self->dev_ids[0], self->viommu_id,
+			     IOMMU_TEST_IOTLB_DEFAULT, &self->nested_ids[i]);
+	nested_alloc(self->fd, self->dev_ids[0], self->viommu_id,
+		     IOMMU_TEST_IOTLB_BYPASS, &self->bypass_id);
 }
 
 FIXTURE_TEARDOWN(fail_nth)
@@ -74,11 +71,13 @@ TEST_F(fail_nth, viommu_alloc)
 	__u32 id = 0;
 
 	/* The device, the HWPT, the object and two steps of the driver at least */
-	SWEEP(5, viommu_alloc(self->fd, self->dev_ids[0], self->parent_id, &id),
+	SWEEP(5,
+	      __viommu_alloc(self->fd, self->dev_ids[0], self->parent_id, &id),
 	      EXPECT_COUNTS(1, 0, 3), test_ioctl_destroy(id));
-	SWEEP(5, viommu_alloc_data(self->fd, IOMMU_VIOMMU_TYPE_SELFTEST,
-				   self->dev_ids[0], self->parent_id, &data,
-				   sizeof(data), &id),
+	SWEEP(5,
+	      __viommu_alloc_data(self->fd, IOMMU_VIOMMU_TYPE_SELFTEST,
+				  self->dev_ids[0], self->parent_id, &data,
+				  sizeof(data), &id),
 	      EXPECT_COUNTS(1, 0, 3), test_ioctl_destroy(id));
 	DESTROY_PARENTS();
 }
@@ -88,15 +87,17 @@ TEST_F(fail_nth, vdevice_alloc)
 	__u32 id = 0, num = 0;
 
 	/* The next call with the same device and ID shows that both are free */
-	SWEEP(6, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0],
-			       0x10, &id),
+	SWEEP(6,
+	      __vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0], 0x10,
+			      &id),
 	      EXPECT_COUNTS(1, 0, 3), test_ioctl_destroy(id));
 
 	/* and this one that it does not resolve */
-	SWEEP(6, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1],
-			       0x10, &id),
-	      EXPECT_EQ(EINVAL, invalidate_one(self->fd, self->viommu_id, 0x10,
-					       0, &num)),
+	SWEEP(6,
+	      __vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1], 0x10,
+			      &id),
+	      EXPECT_EQ(EINVAL, __invalidate_one(self->fd, self->viommu_id,
+						 0x10, 0, &num)),
 	      test_ioctl_destroy(id));
 	DESTROY_PARENTS();
 }
@@ -106,8 +107,9 @@ TEST_F(fail_nth, hwpt_alloc)
 	struct iommu_hwpt_selftest data = { .iotlb = IOMMU_TEST_IOTLB_DEFAULT };
 	__u32 id = 0, fault_id, fault_fd;
 
-	SWEEP(5, nested_alloc(self->fd, self->dev_ids[0], self->viommu_id,
-			      IOMMU_TEST_IOTLB_DEFAULT, &id),
+	SWEEP(5,
+	      __nested_alloc(self->fd, self->dev_ids[0], self->viommu_id,
+			     IOMMU_TEST_IOTLB_DEFAULT, &id),
 	      EXPECT_COUNTS(1, 0, 3), test_ioctl_destroy(id));
 
 	test_ioctl_fault_alloc(&fault_id, &fault_fd);
@@ -128,15 +130,15 @@ TEST_F(fail_nth, invalidate)
 	struct iommu_viommu_invalidate_selftest reqs[40] = {};
 	__u32 i, num = 0, vdev_id;
 
-	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0],
-				   0x10, &vdev_id));
+	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0], 0x10,
+		      &vdev_id);
 	for (i = 0; i != ARRAY_SIZE(reqs); i++)
 		reqs[i].vdev_id = 0x10;
 	SWEEP(1, ({
 		num = ARRAY_SIZE(reqs);
-		invalidate(self->fd, self->viommu_id,
-			   IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST, reqs,
-			   sizeof(*reqs), &num);
+		__invalidate(self->fd, self->viommu_id,
+			     IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST, reqs,
+			     sizeof(*reqs), &num);
 	      }), EXPECT_GE(ARRAY_SIZE(reqs), num),
 	      EXPECT_EQ(ARRAY_SIZE(reqs), num));
 	test_ioctl_destroy(vdev_id);
@@ -150,8 +152,8 @@ TEST_F(fail_nth, invalidate)
 		EXPECT_STATE(self->stdev_ids[1], _state, _virt_id1);        \
 		EXPECT_STATE(self->bridge_id, _bridge, NO_VIRT_ID);         \
 		if (_pinned) {                                              \
-			EXPECT_EQ(EBUSY, do_destroy(self->fd, vdev_ids[0]));\
-			EXPECT_EQ(EBUSY, do_destroy(self->fd, vdev_ids[1]));\
+			EXPECT_EQ(EBUSY, __do_destroy(self->fd, vdev_ids[0]));\
+			EXPECT_EQ(EBUSY, __do_destroy(self->fd, vdev_ids[1]));\
 		}                                                           \
 	})
 
@@ -159,66 +161,65 @@ TEST_F(fail_nth, attach)
 {
 	__u32 vdev_ids[2];
 
-	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0],
-				   0x10, &vdev_ids[0]));
-	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1],
-				   0x20, &vdev_ids[1]));
+	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0], 0x10,
+		      &vdev_ids[0]);
+	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1], 0x20,
+		      &vdev_ids[1]);
 
 	/* First attachment: two lookups, the handle, three devices in the driver */
-	SWEEP(6, mock_dev_attach(self->fd, self->stdev_ids[0],
-				 self->nested_ids[0]),
+	SWEEP(6,
+	      __mock_dev_attach(self->fd, self->stdev_ids[0],
+				self->nested_ids[0]),
 	      EXPECT_GROUP(MOCK_DEV_STATE_OTHER, MOCK_DEV_STATE_OTHER,
 			   NO_VIRT_ID, NO_VIRT_ID, false),
-	      ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0], 0)));
+	      ASSERT_EQ(0, __mock_dev_attach(self->fd, self->stdev_ids[0], 0)));
 	/* Not pinned by what failed */
 	test_ioctl_destroy(vdev_ids[0]);
 	test_ioctl_destroy(vdev_ids[1]);
-	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0],
-				   0x10, &vdev_ids[0]));
-	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1],
-				   0x20, &vdev_ids[1]));
+	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0], 0x10,
+		      &vdev_ids[0]);
+	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1], 0x20,
+		      &vdev_ids[1]);
 
 	/* Stage 2 is replaced */
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
-				     self->ioas_id));
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[1],
-				     self->ioas_id));
-	SWEEP(6, mock_dev_attach(self->fd, self->stdev_ids[1],
-				 self->nested_ids[0]),
+	mock_dev_attach(self->fd, self->stdev_ids[0], self->ioas_id);
+	mock_dev_attach(self->fd, self->stdev_ids[1], self->ioas_id);
+	SWEEP(6,
+	      __mock_dev_attach(self->fd, self->stdev_ids[1],
+				self->nested_ids[0]),
 	      EXPECT_GROUP(MOCK_DEV_STATE_OTHER, MOCK_DEV_STATE_OTHER,
 			   NO_VIRT_ID, NO_VIRT_ID, false),
-	      ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
-					   self->ioas_id)));
+	      ASSERT_EQ(0, __mock_dev_attach(self->fd, self->stdev_ids[0],
+					     self->ioas_id)));
 
 	/* A translating domain is replaced by one, and by bypass */
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
-				     self->nested_ids[0]));
-	SWEEP(6, mock_dev_attach(self->fd, self->stdev_ids[0],
-				 self->nested_ids[1]),
+	mock_dev_attach(self->fd, self->stdev_ids[0], self->nested_ids[0]);
+	SWEEP(6,
+	      __mock_dev_attach(self->fd, self->stdev_ids[0],
+				self->nested_ids[1]),
 	      EXPECT_GROUP(MOCK_DEV_STATE_TRANSLATE, MOCK_DEV_STATE_STAGE2,
 			   0x10, 0x20, true),
-	      ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
-					   self->nested_ids[0])));
-	SWEEP(6, mock_dev_attach(self->fd, self->stdev_ids[0],
-				 self->bypass_id),
+	      ASSERT_EQ(0, __mock_dev_attach(self->fd, self->stdev_ids[0],
+					     self->nested_ids[0])));
+	SWEEP(6,
+	      __mock_dev_attach(self->fd, self->stdev_ids[0], self->bypass_id),
 	      EXPECT_GROUP(MOCK_DEV_STATE_TRANSLATE, MOCK_DEV_STATE_STAGE2,
 			   0x10, 0x20, true),
-	      ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
-					   self->nested_ids[0])));
+	      ASSERT_EQ(0, __mock_dev_attach(self->fd, self->stdev_ids[0],
+					     self->nested_ids[0])));
 	/* and by stage 2 */
-	SWEEP(1, mock_dev_attach(self->fd, self->stdev_ids[0],
-				 self->parent_id),
+	SWEEP(1,
+	      __mock_dev_attach(self->fd, self->stdev_ids[0], self->parent_id),
 	      EXPECT_GROUP(MOCK_DEV_STATE_TRANSLATE, MOCK_DEV_STATE_STAGE2,
 			   0x10, 0x20, true),
-	      ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
-					   self->nested_ids[0])));
+	      ASSERT_EQ(0, __mock_dev_attach(self->fd, self->stdev_ids[0],
+					     self->nested_ids[0])));
 
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
-				     self->ioas_id));
+	mock_dev_attach(self->fd, self->stdev_ids[0], self->ioas_id);
 	test_ioctl_destroy(vdev_ids[0]);
 	test_ioctl_destroy(vdev_ids[1]);
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0], 0));
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[1], 0));
+	mock_dev_attach(self->fd, self->stdev_ids[0], 0);
+	mock_dev_attach(self->fd, self->stdev_ids[1], 0);
 	DESTROY_PARENTS();
 }
 
@@ -229,10 +230,10 @@ TEST_F(fail_nth, attach_faults)
 	__u32 vdev_ids[2], fault_id, fault_fd, hwpt_id;
 
 	test_ioctl_fault_alloc(&fault_id, &fault_fd);
-	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0],
-				   0x10, &vdev_ids[0]));
-	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1],
-				   0x20, &vdev_ids[1]));
+	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0], 0x10,
+		      &vdev_ids[0]);
+	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1], 0x20,
+		      &vdev_ids[1]);
 	ASSERT_EQ(0, _test_cmd_hwpt_alloc(self->fd, self->dev_ids[0],
 					  self->viommu_id, fault_id,
 					  IOMMU_HWPT_FAULT_ID_VALID, &hwpt_id,
@@ -240,28 +241,26 @@ TEST_F(fail_nth, attach_faults)
 					  sizeof(data)));
 
 	/* What is enabled twice fails: nothing may be left enabled */
-	SWEEP(6, mock_dev_attach(self->fd, self->stdev_ids[0], hwpt_id),
+	SWEEP(6, __mock_dev_attach(self->fd, self->stdev_ids[0], hwpt_id),
 	      EXPECT_GROUP(MOCK_DEV_STATE_OTHER, MOCK_DEV_STATE_OTHER,
 			   NO_VIRT_ID, NO_VIRT_ID, false),
-	      ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0], 0)));
+	      ASSERT_EQ(0, __mock_dev_attach(self->fd, self->stdev_ids[0], 0)));
 
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
-				     self->ioas_id));
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[1],
-				     self->ioas_id));
-	SWEEP(6, mock_dev_attach(self->fd, self->stdev_ids[0], hwpt_id),
+	mock_dev_attach(self->fd, self->stdev_ids[0], self->ioas_id);
+	mock_dev_attach(self->fd, self->stdev_ids[1], self->ioas_id);
+	SWEEP(6, __mock_dev_attach(self->fd, self->stdev_ids[0], hwpt_id),
 	      EXPECT_GROUP(MOCK_DEV_STATE_OTHER, MOCK_DEV_STATE_OTHER,
 			   NO_VIRT_ID, NO_VIRT_ID, false),
-	      ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[1],
-					   self->ioas_id)));
+	      ASSERT_EQ(0, __mock_dev_attach(self->fd, self->stdev_ids[1],
+					     self->ioas_id)));
 	close(fault_fd);
 }
 
 /* A device that was bound late, so that it is no member before it is attached */
 #define BIND_LATE()                                                          \
 	({                                                                   \
-		ASSERT_EQ(0, mock_dev_bind(self->fd, late_id, &late_dev_id));\
-		ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id,        \
+		mock_dev_bind(self->fd, late_id, &late_dev_id);\
+		ASSERT_EQ(0, __vdevice_alloc(self->fd, self->viommu_id,        \
 					   late_dev_id, 0x30, NULL));        \
 	})
 
@@ -274,8 +273,8 @@ TEST_F(fail_nth, join_faults)
 
 	test_ioctl_fault_alloc(&fault_id, &fault_fd);
 	for (i = 0; i < 2; i++) {
-		ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id,
-					   self->dev_ids[i], 0x10 + i, NULL));
+		vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[i],
+			      0x10 + i, NULL);
 		ASSERT_EQ(0, _test_cmd_hwpt_alloc(self->fd, self->dev_ids[0],
 						  self->viommu_id, fault_id,
 						  IOMMU_HWPT_FAULT_ID_VALID,
@@ -283,25 +282,23 @@ TEST_F(fail_nth, join_faults)
 						  IOMMU_HWPT_DATA_SELFTEST,
 						  &data, sizeof(data)));
 	}
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
-				     hwpt_ids[0]));
-	ASSERT_EQ(0, mock_dev_add(self->fd, 0, self->stdev_ids[0], &late_id));
+	mock_dev_attach(self->fd, self->stdev_ids[0], hwpt_ids[0]);
+	mock_dev_add(self->fd, 0, self->stdev_ids[0], &late_id);
 	BIND_LATE();
 
-	SWEEP(3, mock_dev_attach(self->fd, late_id, hwpt_ids[0]),
-	      ({
-		EXPECT_STATE(late_id, MOCK_DEV_STATE_STAGE2, NO_VIRT_ID);
-		ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
-					     hwpt_ids[1]));
-		EXPECT_STATE(late_id, MOCK_DEV_STATE_TRANSLATE, 0x30);
-		ASSERT_EQ(0, mock_dev_unbind(self->fd, late_id));
-		ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
-					     hwpt_ids[0]));
-		BIND_LATE();
+	SWEEP(3, __mock_dev_attach(self->fd, late_id, hwpt_ids[0]), ({
+		      EXPECT_STATE(late_id, MOCK_DEV_STATE_STAGE2, NO_VIRT_ID);
+		      mock_dev_attach(self->fd, self->stdev_ids[0],
+				      hwpt_ids[1]);
+		      EXPECT_STATE(late_id, MOCK_DEV_STATE_TRANSLATE, 0x30);
+		      mock_dev_unbind(self->fd, late_id);
+		      mock_dev_attach(self->fd, self->stdev_ids[0],
+				      hwpt_ids[0]);
+		      BIND_LATE();
 	      }),
 	      ({
-		ASSERT_EQ(0, mock_dev_unbind(self->fd, late_id));
-		BIND_LATE();
+		      mock_dev_unbind(self->fd, late_id);
+		      BIND_LATE();
 	      }));
 	close(fault_fd);
 }
@@ -311,27 +308,25 @@ TEST_F(fail_nth, join)
 {
 	__u32 vdev_ids[2];
 
-	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0],
-				   0x10, &vdev_ids[0]));
-	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1],
-				   0x20, &vdev_ids[1]));
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
-				     self->nested_ids[0]));
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[1],
-				     self->nested_ids[0]));
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[1], 0));
-	SWEEP(2, mock_dev_attach(self->fd, self->stdev_ids[1],
-				 self->nested_ids[0]),
+	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0], 0x10,
+		      &vdev_ids[0]);
+	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1], 0x20,
+		      &vdev_ids[1]);
+	mock_dev_attach(self->fd, self->stdev_ids[0], self->nested_ids[0]);
+	mock_dev_attach(self->fd, self->stdev_ids[1], self->nested_ids[0]);
+	mock_dev_attach(self->fd, self->stdev_ids[1], 0);
+	SWEEP(2,
+	      __mock_dev_attach(self->fd, self->stdev_ids[1],
+				self->nested_ids[0]),
 	      ({
-		EXPECT_STATE(self->stdev_ids[1], MOCK_DEV_STATE_STAGE2,
-			     NO_VIRT_ID);
-		/* Not pinned by what failed */
-		test_ioctl_destroy(vdev_ids[1]);
-		ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id,
-					   self->dev_ids[1], 0x20,
-					   &vdev_ids[1]));
+		      EXPECT_STATE(self->stdev_ids[1], MOCK_DEV_STATE_STAGE2,
+				   NO_VIRT_ID);
+		      /* Not pinned by what failed */
+		      test_ioctl_destroy(vdev_ids[1]);
+		      vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1],
+				    0x20, &vdev_ids[1]);
 	      }),
-	      ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[1], 0)));
+	      ASSERT_EQ(0, __mock_dev_attach(self->fd, self->stdev_ids[1], 0)));
 	EXPECT_STATE(self->stdev_ids[0], MOCK_DEV_STATE_TRANSLATE, 0x10);
 }
 
@@ -343,36 +338,34 @@ TEST_F(fail_nth, replace_after_leave)
 {
 	__u32 vdev_ids[2];
 
-	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0],
-				   0x10, &vdev_ids[0]));
-	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1],
-				   0x20, &vdev_ids[1]));
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
-				     self->nested_ids[0]));
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[1],
-				     self->nested_ids[0]));
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[1], 0));
-	SWEEP(6, mock_dev_attach(self->fd, self->stdev_ids[0],
-				 self->nested_ids[1]),
+	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0], 0x10,
+		      &vdev_ids[0]);
+	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1], 0x20,
+		      &vdev_ids[1]);
+	mock_dev_attach(self->fd, self->stdev_ids[0], self->nested_ids[0]);
+	mock_dev_attach(self->fd, self->stdev_ids[1], self->nested_ids[0]);
+	mock_dev_attach(self->fd, self->stdev_ids[1], 0);
+	SWEEP(6,
+	      __mock_dev_attach(self->fd, self->stdev_ids[0],
+				self->nested_ids[1]),
 	      ({
-		EXPECT_STATE(self->stdev_ids[0], MOCK_DEV_STATE_TRANSLATE,
-			     0x10);
-		EXPECT_STATE(self->stdev_ids[1], MOCK_DEV_STATE_STAGE2,
-			     NO_VIRT_ID);
-		EXPECT_STATE(self->bridge_id, MOCK_DEV_STATE_STAGE2,
-			     NO_VIRT_ID);
-		test_ioctl_destroy(vdev_ids[1]);
-		ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id,
-					   self->dev_ids[1], 0x20,
-					   &vdev_ids[1]));
+		      EXPECT_STATE(self->stdev_ids[0], MOCK_DEV_STATE_TRANSLATE,
+				   0x10);
+		      EXPECT_STATE(self->stdev_ids[1], MOCK_DEV_STATE_STAGE2,
+				   NO_VIRT_ID);
+		      EXPECT_STATE(self->bridge_id, MOCK_DEV_STATE_STAGE2,
+				   NO_VIRT_ID);
+		      test_ioctl_destroy(vdev_ids[1]);
+		      vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1],
+				    0x20, &vdev_ids[1]);
 	      }),
 	      ({
-		ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0], 0));
-		ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[0],
-					     self->nested_ids[0]));
-		ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[1],
-					     self->nested_ids[0]));
-		ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_ids[1], 0));
+		      mock_dev_attach(self->fd, self->stdev_ids[0], 0);
+		      mock_dev_attach(self->fd, self->stdev_ids[0],
+				      self->nested_ids[0]);
+		      mock_dev_attach(self->fd, self->stdev_ids[1],
+				      self->nested_ids[0]);
+		      mock_dev_attach(self->fd, self->stdev_ids[1], 0);
 	      }));
 }
 
@@ -399,24 +392,22 @@ TEST_F(fail_nth, destroy)
 {
 	__u32 vdev_id, id;
 
-	ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0],
-				   0x10, &vdev_id));
-	SWEEP(0, do_destroy(self->fd, vdev_id), {},
-	      ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id,
-					 self->dev_ids[0], 0x10, &vdev_id)));
-	ASSERT_EQ(0, viommu_alloc(self->fd, self->dev_ids[0], self->parent_id,
-				  &id));
-	SWEEP(0, do_destroy(self->fd, id), {},
-	      ASSERT_EQ(0, viommu_alloc(self->fd, self->dev_ids[0],
-					self->parent_id, &id)));
+	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0], 0x10,
+		      &vdev_id);
+	SWEEP(0, __do_destroy(self->fd, vdev_id), {},
+	      ASSERT_EQ(0, __vdevice_alloc(self->fd, self->viommu_id,
+					   self->dev_ids[0], 0x10, &vdev_id)));
+	viommu_alloc(self->fd, self->dev_ids[0], self->parent_id, &id);
+	SWEEP(0, __do_destroy(self->fd, id), {},
+	      ASSERT_EQ(0, __viommu_alloc(self->fd, self->dev_ids[0],
+					  self->parent_id, &id)));
 	/* The device takes it along, and its ID is retired nevertheless */
-	SWEEP(0, mock_dev_unbind(self->fd, self->stdev_ids[0]), {},
-	      ({
-		EXPECT_EQ(ENOENT, do_destroy(self->fd, vdev_id));
-		ASSERT_EQ(0, mock_dev_bind(self->fd, self->stdev_ids[0],
-					   &self->dev_ids[0]));
-		ASSERT_EQ(0, vdevice_alloc(self->fd, self->viommu_id,
-					   self->dev_ids[0], 0x10, &vdev_id));
+	SWEEP(0, __mock_dev_unbind(self->fd, self->stdev_ids[0]), {}, ({
+		      EXPECT_EQ(ENOENT, __do_destroy(self->fd, vdev_id));
+		      mock_dev_bind(self->fd, self->stdev_ids[0],
+				    &self->dev_ids[0]);
+		      vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0],
+				    0x10, &vdev_id);
 	      }));
 }
 

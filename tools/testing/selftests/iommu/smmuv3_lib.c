@@ -24,16 +24,16 @@
 
 static int xioctl(int fd, unsigned long cmd, void *arg)
 {
-	return ioctl(fd, cmd, arg) ? -errno : 0;
+	return ioctl(fd, cmd, arg) ? errno : 0;
 }
 
-static void must(int rc, const char *what)
+void must(int rc, const char *what)
 {
 	if (rc)
-		die("%s: %s", what, strerror(-rc));
+		die("%s: %s", what, strerror(rc));
 }
 
-/* ------------------------------------------------------------------ VM -- */
+/* ---- VM ---- */
 
 void vm_map(struct vm *vm, __u64 gpa, void *mem, __u64 len)
 {
@@ -109,7 +109,7 @@ void *vm_ptr(struct vm *vm, __u64 gpa)
 	return vm->ram + (gpa - GUEST_RAM);
 }
 
-/* ----------------------------------------------------- iommufd's objects -- */
+/* ---- iommufd's objects ---- */
 
 int __iommu_destroy(struct vm *vm, __u32 id)
 {
@@ -289,7 +289,7 @@ int __hw_info(struct vm *vm, __u32 dev_id, __u32 flags, __u32 *type,
 	return 0;
 }
 
-/* ------------------------------------------------------------ DMA device -- */
+/* ---- DMA device ---- */
 
 /* QEMU's docs/specs/edu.rst */
 #define EDU_ID		0x11e81234	/* as config space has it */
@@ -305,15 +305,15 @@ int __hw_info(struct vm *vm, __u32 dev_id, __u32 flags, __u32 *type,
 #define EDU_MEM_SIZE	4096
 #define EDU_BAR_SIZE	0x100000
 
-static int write_line(const char *path, const char *line)
+int write_line(const char *path, const char *line)
 {
 	int fd = open(path, O_WRONLY);
 	int rc = 0;
 
 	if (fd < 0)
-		return -errno;
+		return errno;
 	if (write(fd, line, strlen(line)) < 0)
-		rc = -errno;
+		rc = errno;
 	close(fd);
 	return rc;
 }
@@ -327,7 +327,7 @@ static int link_name(const char *bdf, const char *name, char *buf, size_t size)
 	snprintf(path, sizeof(path), PCI_DEVICES "/%s/%s", bdf, name);
 	n = readlink(path, target, sizeof(target) - 1);
 	if (n < 0)
-		return -errno;
+		return errno;
 	target[n] = 0;
 	snprintf(buf, size, "%s", strrchr(target, '/') + 1);
 	return 0;
@@ -530,7 +530,7 @@ int __edu_open(struct edu *edu, struct vm *vm, const struct edu_slot *slot)
 	edu->vm = vm;
 	edu->fd = vfio_cdev_open(slot->bdf);
 	if (edu->fd < 0)
-		return edu->fd;
+		return -edu->fd;
 	rc = xioctl(edu->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind);
 	if (rc) {
 		close(edu->fd);
@@ -552,7 +552,7 @@ void edu_open(struct edu *edu, struct vm *vm, const struct edu_slot *slot)
 	int rc = __edu_open(edu, vm, slot);
 
 	if (rc)
-		die("%s: cannot open and bind: %s", slot->bdf, strerror(-rc));
+		die("%s: cannot open and bind: %s", slot->bdf, strerror(rc));
 }
 
 void edu_close(struct edu *edu)
@@ -649,7 +649,7 @@ static void edu_rmb(void)
 #endif
 }
 
-static __u64 now_ms(void)
+__u64 now_ms(void)
 {
 	struct timespec ts;
 
@@ -702,7 +702,7 @@ void edu_write(struct edu *edu, __u64 iova, unsigned int off, unsigned int len)
 	edu_wait(edu);
 }
 
-/* ------------------------------------------------------------------- MSI -- */
+/* ---- MSI ---- */
 
 /* The first vector's eventfd, or none at all */
 static int edu_set_irq(struct edu *edu, const int *eventfd)
@@ -735,7 +735,7 @@ int __edu_irq_enable(struct edu *edu)
 
 	edu->irq = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (edu->irq < 0)
-		return -errno;
+		return errno;
 	rc = edu_set_irq(edu, &edu->irq);
 	if (rc)
 		close(edu->irq);
@@ -770,7 +770,7 @@ unsigned int edu_interrupts(struct edu *edu)
 	return edu_interrupts_within(edu, 20000);
 }
 
-/* ---------------------------------------------------------------- tokens -- */
+/* ---- Tokens ---- */
 
 #define EDU_TOKENS	(EDU_MEM_SIZE / sizeof(__u32))
 

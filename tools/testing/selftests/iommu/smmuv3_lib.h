@@ -8,7 +8,7 @@
  *
  * A function succeeds, or ends the program and says why. Where the error is
  * what a test wants to see, the same function with two underscores in front
- * returns 0 or a negative errno.
+ * returns 0 or an errno.
  *
  * "gpa" is a guest physical address: what the SMMUv3 specification (IHI0070)
  * calls an IPA, and iommufd an IOVA of the nest parent.
@@ -37,8 +37,13 @@
 		fprintf(stderr, "# " fmt "\n", ##__VA_ARGS__); \
 		exit(1);                                      \
 	} while (0)
+/* Ends the program with a message unless @rc, an errno, is 0. */
+void must(int rc, const char *what);
 
-/* ------------------------------------------------------------------ VM -- */
+__u64 now_ms(void);
+int write_line(const char *path, const char *line);
+
+/* ---- VM ---- */
 
 struct vm {
 	int iommufd;
@@ -62,7 +67,7 @@ void vm_map(struct vm *vm, __u64 gpa, void *mem, __u64 len);
 int __vm_unmap(struct vm *vm, __u64 gpa, __u64 len);
 void vm_unmap(struct vm *vm, __u64 gpa, __u64 len);
 
-/* ----------------------------------------------------- iommufd's objects -- */
+/* ---- iommufd's objects ---- */
 
 int __iommu_destroy(struct vm *vm, __u32 id);
 void iommu_destroy(struct vm *vm, __u32 id);
@@ -107,7 +112,7 @@ void viommu_cmd(struct vm *vm, __u32 viommu_id,
 int __hw_info(struct vm *vm, __u32 dev_id, __u32 flags, __u32 *type,
 	      void *data, __u32 *data_len, __u64 *caps);
 
-/* ------------------------------------------------------------ DMA device -- */
+/* ---- DMA device ---- */
 
 struct edu_slot {
 	char bdf[16];
@@ -189,7 +194,7 @@ unsigned int edu_interrupts(struct edu *edu);
 /* The same with a limit in ms, for a test that expects none. */
 unsigned int edu_interrupts_within(struct edu *edu, int ms);
 
-/* ------------------------------------------------------- guest's stage 1 -- */
+/* ---- Guest's stage 1 ---- */
 
 struct s1 {
 	struct vm *vm;

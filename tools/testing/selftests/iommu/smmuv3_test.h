@@ -26,13 +26,14 @@
 #define VSID	0xfffffff8
 #define VA	0x5000000000UL
 #define VA2	0x7ffffff000UL
+#define SOON	60000		/* ms; far more than it takes */
 #define DIMM	0x100000000UL	/* gpa of memory that comes and goes */
 
 static struct edu_slot slots[16];
 static int nslots;
 static const char *why;
 
-/* --------------------------------------------------- what the host is told -- */
+/* ---- What the host is told ---- */
 
 /* IHI0070 section 6.3: page 0 */
 #define SMMU_IIDR	0x18
@@ -116,7 +117,7 @@ static bool host_is_fine(struct host *host)
 	return fine;
 }
 
-/* ----------------------------------------------------------------- guests -- */
+/* ---- Guests ---- */
 
 /* A device with a vSMMU of its own. Several may share the VM's stage 2. */
 struct guest {
@@ -210,7 +211,20 @@ static __u32 smmu_idr(struct guest *guest, int n)
 	return info.idr[n];
 }
 
-/* ---------------------------------------------------------- stale entries -- */
+/*
+ * Make the device write four bytes to @va. Return true if they arrive at @gpa, the start
+ * of a page. The device's buffer must not be all ones.
+ */
+static bool arrives(struct guest *guest, __u64 va, __u64 gpa)
+{
+	__u32 *there = vm_ptr(guest->vm, gpa + (va & (GUEST_PAGE - 1)));
+
+	__atomic_store_n(there, ~0U, __ATOMIC_RELAXED);
+	edu_write(&guest->edu, va, 0, 4);
+	return __atomic_load_n(there, __ATOMIC_RELAXED) != ~0U;
+}
+
+/* ---- Stale entries ---- */
 
 /* Where the guest's page table entry points before and after a change. */
 struct change {
@@ -240,7 +254,7 @@ static bool goes_after(struct guest *guest, const struct change *c)
 	return edu_lands(&guest->edu, c->va) == c->after;
 }
 
-/* --------------------------------------------------------------- machines -- */
+/* ---- Machines ---- */
 
 static const struct edu_slot *edu_own_group(int n)
 {
@@ -322,12 +336,12 @@ static void __attribute__((constructor)) look_around(void)
 	rc = __hwpt_alloc(&vm, edu.dev_id, vm.ioas,
 			  IOMMU_HWPT_ALLOC_NEST_PARENT, IOMMU_HWPT_DATA_NONE,
 			  NULL, 0, &vm.s2);
-	if (rc == -EOPNOTSUPP) {
+	if (rc == EOPNOTSUPP) {
 		why = "no nest parents (CONFIG_ARM_SMMU_V3_IOMMUFD? an SMMU of two stages?)";
 	} else if (!rc) {
 		rc = __viommu_alloc(&vm, edu.dev_id, vm.s2,
 				    IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &id);
-		if (rc == -ENOTTY || rc == -EOPNOTSUPP)
+		if (rc == ENOTTY || rc == EOPNOTSUPP)
 			why = "no vIOMMU (CONFIG_ARM_SMMU_V3_IOMMUFD? CANWBS or S2FWB?)";
 	}
 	edu_close(&edu);

@@ -140,7 +140,7 @@ static bool host_says(struct klog *klog, struct guest *guest, __u64 va)
 	return false;
 }
 
-/* ------------------------------------------------------- DMA by both devices -- */
+/* ---- DMA by both devices ---- */
 
 TEST_F(two_smmus, dma_through_both)
 {
@@ -176,7 +176,7 @@ TEST_F(two_smmus, dma_through_both)
 	}
 }
 
-/* ------------------------------------------------------ what stage 2 changes -- */
+/* ---- What stage 2 changes ---- */
 
 /*
  * Both devices have their translation in the TLB, which is certain since they go by
@@ -346,7 +346,7 @@ TEST_F(two_smmus, unmap_of_ranges)
 	}
 }
 
-/* ---------------------------------------------------------- coming and going -- */
+/* ---- Coming and going ---- */
 
 /* One vSMMU goes and comes back. The other has its entries, and loses none. */
 TEST_F(two_smmus, vsmmu_goes_and_comes)
@@ -482,7 +482,7 @@ static unsigned int count_viommus(struct guest *guest)
 	} while (!rc && ++n < ARRAY_SIZE(ids));
 	for (i = 0; i < n; i++)
 		iommu_destroy(guest->vm, ids[i]);
-	return rc == -ENOSPC ? n : ~0U;
+	return rc == ENOSPC ? n : ~0U;
 }
 
 /*
@@ -542,8 +542,8 @@ TEST_F(two_smmus, destroy_order)
 	int i;
 
 	for (i = 0; i < 2; i++) {
-		EXPECT_EQ(-EBUSY, __iommu_destroy(vm, self->guest[i].s2));
-		EXPECT_EQ(-EBUSY, __iommu_destroy(vm, self->guest[i].viommu));
+		EXPECT_EQ(EBUSY, __iommu_destroy(vm, self->guest[i].s2));
+		EXPECT_EQ(EBUSY, __iommu_destroy(vm, self->guest[i].viommu));
 	}
 	/* A vSMMU without a device attached is enough, of either SMMU. */
 	for (i = 0; i < 2; i++) {
@@ -554,13 +554,13 @@ TEST_F(two_smmus, destroy_order)
 		__u32 id = viommu_alloc_on(vm, self->guest[i].edu.dev_id,
 					   self->guest[i].s2);
 
-		EXPECT_EQ(-EBUSY, __iommu_destroy(vm, self->guest[i].s2));
+		EXPECT_EQ(EBUSY, __iommu_destroy(vm, self->guest[i].s2));
 		iommu_destroy(vm, id);
 	}
 	/* So is a device that is attached to it. */
 	for (i = 0; i < 2; i++) {
 		edu_attach(&self->guest[i].edu, self->guest[i].s2);
-		EXPECT_EQ(-EBUSY, __iommu_destroy(vm, self->guest[i].s2));
+		EXPECT_EQ(EBUSY, __iommu_destroy(vm, self->guest[i].s2));
 		edu_detach(&self->guest[i].edu);
 	}
 
@@ -570,14 +570,14 @@ TEST_F(two_smmus, destroy_order)
 	}
 	raze(first, &self->q[0], self->bypass[0]);
 	edu_close(&first->edu);
-	EXPECT_EQ(variant->shared ? -EBUSY : 0, __iommu_destroy(vm, first->s2));
+	EXPECT_EQ(variant->shared ? EBUSY : 0, __iommu_destroy(vm, first->s2));
 
-	EXPECT_EQ(-EBUSY, __iommu_destroy(vm, guest->nested));
-	EXPECT_EQ(-EBUSY, __iommu_destroy(vm, guest->vdevice));
-	EXPECT_EQ(-EBUSY, __iommu_destroy(vm, guest->viommu));
-	EXPECT_EQ(-EBUSY, __iommu_destroy(vm, guest->s2));
+	EXPECT_EQ(EBUSY, __iommu_destroy(vm, guest->nested));
+	EXPECT_EQ(EBUSY, __iommu_destroy(vm, guest->vdevice));
+	EXPECT_EQ(EBUSY, __iommu_destroy(vm, guest->viommu));
+	EXPECT_EQ(EBUSY, __iommu_destroy(vm, guest->s2));
 	raze(guest, &self->q[1], self->bypass[1]);
-	EXPECT_EQ(-EBUSY, __iommu_destroy(vm, guest->s2));
+	EXPECT_EQ(EBUSY, __iommu_destroy(vm, guest->s2));
 	edu_detach(&guest->edu);
 	EXPECT_EQ(0, __iommu_destroy(vm, guest->s2));
 }
@@ -607,7 +607,7 @@ TEST_F(two_smmus, iommufd_goes_first)
 	}
 }
 
-/* --------------------------------------------------------------- whose it is -- */
+/* ---- Whose it is ---- */
 
 TEST_F(two_smmus, events_go_to_their_queue)
 {
@@ -652,21 +652,21 @@ TEST_F(two_smmus, objects_stay_with_their_smmu)
 
 		s1_map(&guest->s1, VA, page);
 		for (k = 0; k < ARRAY_SIZE(vstes); k++)
-			EXPECT_EQ(-EINVAL, __nested_alloc(vm, guest->edu.dev_id,
+			EXPECT_EQ(EINVAL, __nested_alloc(vm, guest->edu.dev_id,
 							  other->viommu,
 							  vstes[k], &id));
-		EXPECT_EQ(-EINVAL, __edu_attach(&guest->edu, abort));
-		EXPECT_EQ(-EINVAL, __edu_attach(&guest->edu, self->bypass[!i]));
+		EXPECT_EQ(EINVAL, __edu_attach(&guest->edu, abort));
+		EXPECT_EQ(EINVAL, __edu_attach(&guest->edu, self->bypass[!i]));
 		EXPECT_EQ(page, edu_lands(&guest->edu, VA));
 
 		edu_attach(&guest->edu, guest->s2);
 		iommu_destroy(vm, guest->vdevice);
-		EXPECT_EQ(-EINVAL, __vdevice_alloc(vm, other->viommu,
+		EXPECT_EQ(EINVAL, __vdevice_alloc(vm, other->viommu,
 						   guest->edu.dev_id, 1, &id));
-		EXPECT_EQ(-EINVAL, __edu_attach(&guest->edu, self->bypass[!i]));
+		EXPECT_EQ(EINVAL, __edu_attach(&guest->edu, self->bypass[!i]));
 		EXPECT_EQ(page, edu_lands(&guest->edu, page));
 		edu_detach(&guest->edu);
-		EXPECT_EQ(-EINVAL, __edu_attach(&guest->edu, abort));
+		EXPECT_EQ(EINVAL, __edu_attach(&guest->edu, abort));
 
 		guest->vdevice = vdevice_alloc(vm, guest->viommu,
 					       guest->edu.dev_id, VSID);
@@ -689,14 +689,14 @@ TEST_F(two_smmus, smmu_without_stage2)
 		SKIP(return, "needs an edu device behind an SMMU without stage 2");
 	edu_open(&edu, vm, slot);
 	if (__hwpt_alloc(vm, edu.dev_id, vm->ioas, IOMMU_HWPT_ALLOC_NEST_PARENT,
-			 IOMMU_HWPT_DATA_NONE, NULL, 0, &id) != -EOPNOTSUPP)
+			 IOMMU_HWPT_DATA_NONE, NULL, 0, &id) != EOPNOTSUPP)
 		SKIP(return, "the third SMMU has a stage 2");
 	for (i = 0; i < 2; i++) {
-		EXPECT_EQ(-EOPNOTSUPP,
+		EXPECT_EQ(EOPNOTSUPP,
 			  __viommu_alloc(vm, edu.dev_id, self->guest[i].s2,
 					 IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &id));
-		EXPECT_EQ(-EINVAL, __edu_attach(&edu, self->guest[i].s2));
-		EXPECT_EQ(-EINVAL, __edu_attach(&edu, self->bypass[i]));
+		EXPECT_EQ(EINVAL, __edu_attach(&edu, self->guest[i].s2));
+		EXPECT_EQ(EINVAL, __edu_attach(&edu, self->bypass[i]));
 	}
 	/* The IOAS it can have, by tables of its own. */
 	edu_attach(&edu, vm->ioas);
@@ -738,7 +738,7 @@ TEST_F(two_smmus, msi_on_both)
 	edu_irq_disable(edu[1]);
 }
 
-/* ---------------------------------------------------------------- all at once -- */
+/* ---- All at once ---- */
 
 /*
  * Two buffers take turns as the memory at DIMM. In a buffer, device i has page i to

@@ -32,7 +32,7 @@ int __veventq_alloc_type(struct vm *vm, __u32 viommu_id, __u32 type,
 	};
 
 	if (ioctl(vm->iommufd, IOMMU_VEVENTQ_ALLOC, &cmd))
-		return -errno;
+		return errno;
 	q->id = cmd.out_veventq_id;
 	q->fd = cmd.out_veventq_fd;
 	return 0;
@@ -51,7 +51,7 @@ void veventq_alloc(struct vm *vm, __u32 viommu_id, __u32 depth,
 	int rc = __veventq_alloc(vm, viommu_id, depth, q);
 
 	if (rc)
-		die("VEVENTQ_ALLOC: %s", strerror(-rc));
+		die("VEVENTQ_ALLOC: %s", strerror(rc));
 }
 
 void veventq_free(struct vm *vm, struct veventq *q)
@@ -183,14 +183,6 @@ static bool klog_line(struct klog *klog, char *text, size_t size, int ms)
 	start[strcspn(start, "\n")] = 0;
 	snprintf(text, size, "%s", start);
 	return true;
-}
-
-static __u64 now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
 }
 
 bool klog_event(struct klog *klog, struct evt *evt, int ms)

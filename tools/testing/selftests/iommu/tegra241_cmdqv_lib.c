@@ -27,21 +27,7 @@ static_assert(IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV == 3, "HW_INFO_TYPE");
 
 #define WAIT_MS		60000
 
-static __u64 now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
-}
-
-static void must(int rc, const char *what)
-{
-	if (rc)
-		die("%s: %s", what, strerror(-rc));
-}
-
-/* ------------------------------------------------------------------ vIOMMU -- */
+/* ---- vIOMMU ---- */
 
 int __viommu_alloc_data(struct vm *vm, __u32 dev_id, __u32 hwpt_id, __u32 type,
 			void *data, __u32 len, __u32 *viommu_id)
@@ -56,7 +42,7 @@ int __viommu_alloc_data(struct vm *vm, __u32 dev_id, __u32 hwpt_id, __u32 type,
 	};
 
 	if (ioctl(vm->iommufd, IOMMU_VIOMMU_ALLOC, &cmd))
-		return -errno;
+		return errno;
 	*viommu_id = cmd.out_viommu_id;
 	return 0;
 }
@@ -84,7 +70,7 @@ int __vintf_map(struct vintf *vintf)
 			  MAP_SHARED, vintf->vm->iommufd, vintf->offset);
 
 	if (page == MAP_FAILED)
-		return -errno;
+		return errno;
 	vintf->page = page;
 	return 0;
 }
@@ -108,7 +94,7 @@ void vintf_free(struct vintf *vintf)
 	iommu_destroy(vintf->vm, vintf->viommu);
 }
 
-/* ------------------------------------------------------------------ queues -- */
+/* ---- Queues ---- */
 
 int __vcmdq_alloc(struct vintf *vintf, unsigned int index, __u64 gpa,
 		  __u64 length, __u32 *id)
@@ -123,7 +109,7 @@ int __vcmdq_alloc(struct vintf *vintf, unsigned int index, __u64 gpa,
 	};
 
 	if (ioctl(vintf->vm->iommufd, IOMMU_HW_QUEUE_ALLOC, &cmd))
-		return -errno;
+		return errno;
 	*id = cmd.out_hw_queue_id;
 	return 0;
 }
@@ -291,7 +277,7 @@ struct iommu_viommu_arm_smmuv3_invalidate cmd_atc_inv(__u32 vsid)
 	return cmd_raw(CMD_ATC_INV | (__u64)vsid << 32, 52);
 }
 
-/* ------------------------------------------------------------------ errors -- */
+/* ---- Errors ---- */
 
 int __errorq_alloc(struct vintf *vintf, __u32 depth, struct veventq *q)
 {
@@ -319,7 +305,7 @@ bool errorq_read(struct veventq *q, struct vcmdq_event *event, int ms)
 	return true;
 }
 
-/* -------------------------------------------------------- the block itself -- */
+/* ---- The block itself ---- */
 
 /* The kernel names its memory after the ACPI device. */
 static __u64 block_base(void)

@@ -4,7 +4,7 @@
  * with a vIOMMU, command queues in the guest's memory, and the page of registers
  * by which the guest drives them. See smmuv3_lib.h for the rest of the VMM.
  *
- * As there, a function with two underscores in front returns 0 or a negative
+ * As there, a function with two underscores in front returns 0 or an
  * errno, and one without them succeeds or ends the program.
  */
 #ifndef SELFTEST_TEGRA241_CMDQV_LIB_H
@@ -20,7 +20,7 @@
 /* A queue of one page, the largest that is contiguous in any memory */
 #define VCMDQ_LOG2SIZE	8
 
-/* ------------------------------------------------------------------ vIOMMU -- */
+/* ---- vIOMMU ---- */
 
 /* A vIOMMU of type TEGRA241_CMDQV and page 0 of its VINTF */
 struct vintf {
@@ -41,7 +41,7 @@ void vintf_unmap(struct vintf *vintf);
 void vintf_alloc(struct vintf *vintf, struct vm *vm, __u32 dev_id);
 void vintf_free(struct vintf *vintf);
 
-/* ------------------------------------------------------------------ queues -- */
+/* ---- Queues ---- */
 
 struct vcmdq {
 	struct vintf *vintf;
@@ -124,7 +124,7 @@ struct iommu_viommu_arm_smmuv3_invalidate cmd_atc_inv(__u32 vsid);
 #define CMD_SYNC_0_MSIATTR_WB	(0xfULL << 24)
 #define CMD_SYNC_0_MSIDATA(x)	((__u64)(x) << 32)
 
-/* ------------------------------------------------------------------ errors -- */
+/* ---- Errors ---- */
 
 /* What read() of a vEVENTQ of type TEGRA241_CMDQV gives */
 struct vcmdq_event {
@@ -137,7 +137,7 @@ void errorq_alloc(struct vintf *vintf, __u32 depth, struct veventq *q);
 /* The next event within @ms. False: there is none. */
 bool errorq_read(struct veventq *q, struct vcmdq_event *event, int ms);
 
-/* -------------------------------------------------------- the block itself -- */
+/* ---- The block itself ---- */
 
 /*
  * The registers that belong to the host, by /dev/mem: for what no other

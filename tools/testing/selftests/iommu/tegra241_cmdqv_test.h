@@ -10,12 +10,11 @@
 #include "smmuv3_test.h"
 #include "tegra241_cmdqv_lib.h"
 
-#define SOON		20000	/* ms; far more than it takes */
 #define DEPTH		512
 #define NO_SUCH_ID	0x7fffffffU
 #define VSID20		0xffff8	/* as wide as a VINTF can match */
 
-/* ----------------------------------------------------------------- machine -- */
+/* ---- Machine ---- */
 
 static const char *no_block;	/* why nothing can be had from the block */
 static const char *no_vintf;	/* why no VINTF can be had */
@@ -54,7 +53,7 @@ static void __attribute__((constructor)) look_for_block(void)
 	if (hw_info(&vm, edu.dev_id, IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV, &hw))
 		no_block = "no Tegra241 CMDQV for VMs (CONFIG_TEGRA241_CMDQV?)";
 	no_vintf = no_block;
-	if (!no_block && __vintf_alloc(&vintf, &vm, edu.dev_id) == -ENOSPC)
+	if (!no_block && __vintf_alloc(&vintf, &vm, edu.dev_id) == ENOSPC)
 		no_vintf = "no VINTF for VMs";
 	edu_close(&edu);
 	vm_free(&vm);
@@ -97,7 +96,7 @@ static __u64 physical_address(const void *p)
 	return (entry & ((1ULL << 55) - 1)) * page + va % page;
 }
 
-/* ------------------------------------------------------------------ guests -- */
+/* ---- Guests ---- */
 
 /* A guest that owns a device and a VINTF with one queue, number 0 */
 struct owner {
@@ -244,7 +243,7 @@ static bool refused(struct owner *o,
 	return !rc;
 }
 
-/* --------------------------------------------------------------- bad input -- */
+/* ---- Bad input ---- */
 
 /* A field of an ioctl's structure, what it is set to, and what that gives */
 struct bad_field {
@@ -270,7 +269,7 @@ struct bad_field {
 		.len = 8, .val = (value), .err = (error),   \
 	}
 
-/* The ioctl with @good but for this field: 0 or a negative errno */
+/* The ioctl with @good but for this field: 0 or an errno */
 static int bad_ioctl(struct vm *vm, unsigned long request, const void *good,
 		     size_t size, const struct bad_field *bad)
 {
@@ -279,7 +278,7 @@ static int bad_ioctl(struct vm *vm, unsigned long request, const void *good,
 
 	memcpy(cmd, good, size);
 	memcpy(cmd + bad->off, &val, bad->len);
-	return ioctl(vm->iommufd, request, cmd) ? -errno : 0;
+	return ioctl(vm->iommufd, request, cmd) ? errno : 0;
 }
 
 /* Every row gives its error. */

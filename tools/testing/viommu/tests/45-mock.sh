@@ -14,11 +14,20 @@ may_skip='domain_complete_from_the_start[.]replace_cannot_map '
 
 vm --timeout 2900 --leaks --may-skip "$may_skip" --run - mock << 'EOF'
 t -t 300 iommufd_msi iommufd_msi
-t -t 900 iommufd_viommu iommufd_viommu
+t -t 900 iommufd_viommu_alloc iommufd_viommu_alloc
+t -t 900 iommufd_viommu_group iommufd_viommu_group
+t -t 900 iommufd_viommu_invalidate iommufd_viommu_invalidate
+t -t 900 iommufd_viommu_lifetime iommufd_viommu_lifetime
+t -t 900 iommufd_viommu_stress iommufd_viommu_stress
 t -t 1200 iommufd_viommu_fail_nth iommufd_viommu_fail_nth
-t -t 900 iommufd_hw_queue iommufd_hw_queue
+t -t 900 iommufd_hw_queue_alloc iommufd_hw_queue_alloc
+t -t 900 iommufd_hw_queue_mmap iommufd_hw_queue_mmap
+t -t 900 iommufd_hw_queue_stress iommufd_hw_queue_stress
 t -t 900 iommufd_hw_queue_fail_nth iommufd_hw_queue_fail_nth
 t -t 900 iommufd_user_memory iommufd_user_memory
-t -t 900 iommufd_veventq iommufd_veventq
+t -t 900 iommufd_veventq_alloc iommufd_veventq_alloc
+t -t 900 iommufd_veventq_read iommufd_veventq_read
+t -t 900 iommufd_veventq_route iommufd_veventq_route
+t -t 900 iommufd_veventq_stress iommufd_veventq_stress
 t -t 900 iommufd_veventq_fail_nth iommufd_veventq_fail_nth
 EOF

@@ -21,7 +21,10 @@ inapplicable=(
 [ "$kasan" != n ] || inapplicable+=('abi\.permission_is_asked ')
 MACHINE_MEM=4G vm --timeout 3500 --leaks --may-skip "$(IFS='|'; echo "${inapplicable[*]}")" \
 	--append 'hugepagesz=2M hugepages=16' --run - map-file << 'EOS'
-t -t 1900 iommufd_map_file iommufd_map_file
+t -t 1900 iommufd_map_file_abi iommufd_map_file_abi
+t -t 1900 iommufd_map_file_pages iommufd_map_file_pages
+t -t 1900 iommufd_map_file_account iommufd_map_file_account
+t -t 1900 iommufd_map_file_stress iommufd_map_file_stress
 t -t 1500 iommufd_change_process iommufd_change_process
 EOS
 
@@ -29,5 +32,5 @@ EOS
 # tests would have none.
 [ "$kasan" = n ] ||
 MACHINE_MEM=3G vm --leaks --append movablecore=1G --run - map-file-poison << 'EOS'
-t -t 200 iommufd_map_file iommufd_map_file -r abi.poisoned
+t -t 200 iommufd_map_file_abi iommufd_map_file_abi -r abi.poisoned
 EOS

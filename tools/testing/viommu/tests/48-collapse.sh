@@ -11,6 +11,6 @@
 vm --timeout 3500 --run - collapse << 'EOS'
 export COLLAPSE_ROUNDS=100
 for i in 1 2 3 4 5 6 7 8 9 10; do
-	t -t 900 iommufd_map_file-$i iommufd_map_file -r abi.collapse
+	t -t 900 iommufd_map_file-$i iommufd_map_file_abi -r abi.collapse
 done
 EOS

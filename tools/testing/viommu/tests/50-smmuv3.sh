@@ -2,21 +2,24 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # limit: 2400
 # beside
-# Nested translation on the emulated SMMUv3: the kselftest, with every kind of
+# Nested translation on the emulated SMMUv3: the kselftests, with every kind of
 # device that it has tests for, so that none of them is skipped.
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
 
 edu='edu,dma_mask=0xffffffffffff'
 
-# machine name: the kselftest there
+# machine name: the kselftests there
 machine()
 {
 	local name=$1
 
 	shift
 	vm --timeout 2000 --leaks --run - "$name" -- "$@" << 'EOF'
-t -t 1900 smmuv3 smmuv3
+t -t 1900 smmuv3_objects smmuv3_objects
+t -t 1900 smmuv3_dma smmuv3_dma
+t -t 1900 smmuv3_commands smmuv3_commands
+t -t 1900 smmuv3_groups smmuv3_groups
 EOF
 }
 
@@ -28,14 +31,17 @@ machine smmuv3 \
 	-device pcie-pci-bridge,id=pb1,addr=8.0 \
 	-device "$edu,bus=pb1,addr=1.0"
 
-# Where it cannot run it says why, and fails nothing.
-vm --timeout 120 --may-skip '^smmuv3: ' --run - smmuv3-none << 'EOF' > "$scratch/none"
-t smmuv3 smmuv3
+# Where they cannot run they say why, and fail nothing.
+vm --timeout 120 --may-skip '^smmuv3_[a-z]+: ' --run - smmuv3-none << 'EOF' > "$scratch/none"
+t smmuv3_objects smmuv3_objects
+t smmuv3_dma smmuv3_dma
+t smmuv3_commands smmuv3_commands
+t smmuv3_groups smmuv3_groups
 EOF
 if grep -q '^skip - .*no edu device' "$scratch/none" && ! grep '^not ok' "$scratch/none"; then
-	ok "smmuv3-none: skips itself and says why"
+	ok "smmuv3-none: they skip themselves and say why"
 else
-	not_ok "smmuv3-none: does not skip itself"
+	not_ok "smmuv3-none: they do not skip themselves"
 	sed 's/^/# /' "$scratch/none"
 fi
 

@@ -16,5 +16,8 @@ MACHINE_SMP=4 vm --timeout 2000 --leaks --run - events -- \
 	-device "$edu,addr=6.0,multifunction=on" -device "$edu,addr=6.1" \
 	<< 'EOF'
 t -t 1800 smmuv3_events smmuv3_events
+t -t 1800 smmuv3_owner smmuv3_owner
+t -t 1800 smmuv3_overflow smmuv3_overflow
+t -t 1800 smmuv3_msi smmuv3_msi
 t -t 450 smmuv3_vmm_replay smmuv3_vmm_replay
 EOF

@@ -49,21 +49,7 @@ END
 
 # A queue that is allocated without an owner could be started by a guest that has the
 # page of its VINTF.
-host nobodys '' '' << 'END'
-for q in 0 1; do
-	want "VCMDQ $q is allocated" "$(($(reg $((0x200 + 4 * q))) & 1))" 1
-done
-left=
-for q in $(seq 2 127); do
-	[ $(($(reg $((0x200 + 4 * q))) & 1)) = 0 ] || left="$left $q"
-done
-want "VCMDQs without an owner that are allocated" "$left" ""
-on=
-for v in $(seq 1 63); do
-	[ $(($(reg $((0x1000 + 0x100 * v))) & 1)) = 0 ] || on="$on $v"
-done
-want "VINTFs without an owner that are on" "$on" ""
-END
+host nobodys '' '' < "$viommu/tests/cmdqv/nobodys.sh"
 
 # ---- Time ----
 
@@ -225,11 +211,17 @@ nested cmdqv-smmuv3 \
 	-device "$edu,bus=rp1" \
 	-device pcie-pci-bridge,id=pb1,addr=8.0 \
 	-device "$edu,bus=pb1,addr=1.0" << 'END'
-t -t 700 smmuv3 smmuv3
+t -t 700 smmuv3_objects smmuv3_objects
+t -t 700 smmuv3_dma smmuv3_dma
+t -t 700 smmuv3_commands smmuv3_commands
+t -t 700 smmuv3_groups smmuv3_groups
 END
 MACHINE_SMP=4 nested cmdqv-events \
 	-device "$edu,addr=4.0" -device "$edu,addr=5.0" \
 	-device "$edu,addr=6.0,multifunction=on" -device "$edu,addr=6.1" << 'END'
 t -t 600 smmuv3_events smmuv3_events
+t -t 600 smmuv3_owner smmuv3_owner
+t -t 600 smmuv3_overflow smmuv3_overflow
+t -t 600 smmuv3_msi smmuv3_msi
 t -t 150 smmuv3_vmm_replay smmuv3_vmm_replay
 END

@@ -36,7 +36,7 @@ never='without_block_types_are_refused|atc_inv_with_vdevice_passes|vdevice_has_a
 never+='|atc_inv_reaches_the_(own_)?device|atc_inv_against_vdevice'
 never+='|is_reported_at_the_sync|does_not_reach_the_next_owner'
 
-# queues NAME KNOBS CANNOT [arguments of the test]: the kselftest of VINTFs and their
+# queues NAME KNOBS CANNOT [arguments of the tests]: the kselftests of VINTFs and their
 # queues. CANNOT is a regex of the tests that this block has nothing for, and options
 # holds more of boot's.
 options=()
@@ -45,7 +45,12 @@ queues()
 	local name=$1 knobs=$2 cannot=$3
 
 	shift 3
-	echo "t -t 2000 tegra241_cmdqv tegra241_cmdqv $*" > "$scratch/run"
+	cat > "$scratch/run" << END
+t -t 2000 tegra241_cmdqv_alloc tegra241_cmdqv_alloc $*
+t -t 2000 tegra241_cmdqv_commands tegra241_cmdqv_commands $*
+t -t 2000 tegra241_cmdqv_isolation tegra241_cmdqv_isolation $*
+t -t 2000 tegra241_cmdqv_stress tegra241_cmdqv_stress $*
+END
 	MACHINE_SMP=4 vm --timeout 2100 --cmdqv="${knobs:-on}" --leaks --run "$scratch/run" \
 		--may-skip "[.]($never${cannot:+|$cannot}) " \
 		"${options[@]}" "cmdqv-vm-$name" -- \
@@ -81,22 +86,22 @@ options=(--append arm_smmu_v3.bypass_vcmdq=1)
 queues bypassed '' '' -f device -t other_opcodes_stop_the_queue
 options=()
 
-# caught FAULT TEST: with this fault in the hardware, the test fails
+# caught FAULT PROGRAM TEST: with this fault in the hardware, the test fails
 caught()
 {
-	echo "t -t 200 tegra241_cmdqv tegra241_cmdqv -t $2" > "$scratch/run"
+	echo "t -t 200 $2 $2 -t $3" > "$scratch/run"
 	vm --timeout 250 --cmdqv="$1" --run "$scratch/run" "cmdqv-vm-${1%%=*}" -- \
 		-device "$edu,addr=4.0" -device "$edu,addr=5.0" > "$scratch/caught"
-	if grep -q "^not ok - [^:]*: tegra241_cmdqv: .*\.$2" "$scratch/caught"; then
-		ok "cmdqv-vm-${1%%=*}: $2 fails"
+	if grep -q "^not ok - [^:]*: $2: .*\.$3" "$scratch/caught"; then
+		ok "cmdqv-vm-${1%%=*}: $3 fails"
 	else
-		not_ok "cmdqv-vm-${1%%=*}: $2 does not see it"
+		not_ok "cmdqv-vm-${1%%=*}: $3 does not see it"
 		sed 's/^/# /' "$scratch/caught"
 	fi
 }
 
-caught no-vmid-stamp=on vmid_of_the_other_is_out_of_reach
-caught no-filter=on other_opcodes_stop_the_queue
-caught no-sid-swap=on atc_inv_without_vdevice_is_refused
-caught level-irq=on errors_come_to_their_guest_only
-caught no-irq=on other_opcodes_stop_the_queue
+caught no-vmid-stamp=on tegra241_cmdqv_isolation vmid_of_the_other_is_out_of_reach
+caught no-filter=on tegra241_cmdqv_commands other_opcodes_stop_the_queue
+caught no-sid-swap=on tegra241_cmdqv_commands atc_inv_without_vdevice_is_refused
+caught level-irq=on tegra241_cmdqv_isolation errors_come_to_their_guest_only
+caught no-irq=on tegra241_cmdqv_commands other_opcodes_stop_the_queue

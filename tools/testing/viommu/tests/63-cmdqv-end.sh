@@ -12,31 +12,7 @@
 
 # shellcheck disable=SC2154 # from cmdqvlib.sh
 more=(-device "$edu" "${trace[@]}")
-cat > "$scratch/guest" << 'END'
-# at_work: a VM is, and stays so
-at_work()
-{
-	cmdqv-live > /tmp/live 2>&1 &
-	for _ in $(seq 240); do
-		! grep . /tmp/live || return 0
-		sleep 0.5
-	done
-}
-# guests: VINTFs that are on, without that of the host
-guests()
-{
-	on=
-	for v in $(seq 1 63); do
-		[ $(($(reg $((0x1004 + 0x100 * v))) & 1)) = 0 ] || on="$on $v"
-	done
-	echo $on
-}
-want "VINTFs of guests at first" "$(guests)" ""
-want "the queue of a VM" "$(at_work | tail -n 1)" "at work"
-want "VINTFs of guests" "$(guests)" 1
-want "errors of queues" "$(knob errors)" 0
-END
-host end '' '' < "$scratch/guest"
+host end '' '' < "$viommu/tests/cmdqv-end/machine.sh"
 off_before_smmu end 'VINTF 1'
 
 # The other kernel is the same one. It finds all as it is after a reset, and its end too
@@ -45,7 +21,7 @@ mkdir "$scratch/share" "$scratch/root"
 cp "$MACHINE_IMAGE" "$scratch/share/Image"
 cp "$build/initrd" "$scratch/share/initrd"
 truncate -s %4 "$scratch/share/initrd"
-results second < "$scratch/guest" > "$scratch/root/run.sh"
+results second < "$viommu/tests/cmdqv-end/machine.sh" > "$scratch/root/run.sh"
 (cd "$scratch/root" && echo run.sh | cpio -o -H newc -R 0:0 --quiet) >> "$scratch/share/initrd"
 # shellcheck disable=SC2016 # for the machine's shell
 after='mkdir /share
@@ -54,7 +30,7 @@ kexec /share/Image /share/initrd "$(cat /proc/cmdline)"'
 more+=(-fsdev "local,id=share,path=$scratch/share,security_model=none,readonly=on"
 	-device 'virtio-9p-pci,fsdev=share,mount_tag=share')
 # arm64 can stop a second CPU for kexec only with CONFIG_HOTPLUG_CPU.
-MACHINE_SMP=1 host kexec '' '' --timeout 600 < "$scratch/guest"
+MACHINE_SMP=1 host kexec '' '' --timeout 600 < "$viommu/tests/cmdqv-end/machine.sh"
 off_before_smmu kexec 'VINTF 1' 2
 if [ "$(grep -c '^@@ end second 0' "$build/log/cmdqv-kexec.tap")" = 1 ]; then
 	ok "cmdqv-kexec: the other kernel ran"

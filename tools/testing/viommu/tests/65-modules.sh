@@ -4,7 +4,7 @@
 # beside
 # long
 # The kernel that a distribution ships with viommu.config: the SMMUv3 driver built in,
-# iommufd and VFIO as modules. They load, the demo and the kselftest run, they unload.
+# iommufd and VFIO as modules. They load, the demo and the kselftests run, they unload.
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
 
@@ -25,59 +25,21 @@ modules=$(dirname "$MACHINE_IMAGE")/modules
 } > "$scratch/initrd"
 export MACHINE_INITRD=$scratch/initrd
 
-# Programs of the machine: "check WHAT command..." is one result.
-cat > "$scratch/run" << 'EOS'
-cat > /tmp/lib << 'END'
-n=0
-check()
 {
-	n=$((n + 1))
-	what=$1
-	shift
-	if "$@" > /tmp/out 2>&1; then
-		echo "ok $n - $what"
-	else
-		sed 's/^/# /' /tmp/out
-		echo "not ok $n - $what"
-	fi
-}
-loaded()
-{
-	grep "^$1 " /proc/modules
-}
-not()
-{
-	! "$@"
-}
-END
-cat > /tmp/load << 'END'
-. /tmp/lib
-check "iommufd is not built in" not [ -e /dev/iommu ]
-check "the SMMUv3 driver is" [ -d /sys/bus/platform/drivers/arm-smmu-v3 ]
-check "vfio-pci loads" modprobe vfio-pci
-check "it takes iommufd along" loaded iommufd
-check "there is /dev/iommu" [ -c /dev/iommu ]
-check "the trace events are there" [ -d /sys/kernel/tracing/events/iommufd ]
-check "the demo runs" demo
-echo "1..$n"
-END
-cat > /tmp/unload << 'END'
-. /tmp/lib
-# Back from vfio-pci, which the kselftest leaves them with
-for d in /sys/bus/pci/drivers/vfio-pci/0*; do
-	[ ! -e "$d" ] || echo "${d##*/}" > /sys/bus/pci/drivers/vfio-pci/unbind
-done
-check "vfio-pci unloads" modprobe -r vfio-pci
-check "iommufd unloads" eval 'not loaded iommufd || modprobe -r iommufd'
-check "there is no /dev/iommu" not [ -e /dev/iommu ]
-check "both load again" modprobe vfio-pci
-check "the demo runs again" demo
-echo "1..$n"
-END
+	for f in lib load unload; do
+		echo "cat > /tmp/$f << 'END'"
+		cat "$viommu/tests/modules/$f.sh"
+		echo END
+	done
+	cat << 'END'
 t load sh /tmp/load
-t -t 1500 smmuv3 smmuv3
+t -t 1500 smmuv3_objects smmuv3_objects
+t -t 1500 smmuv3_dma smmuv3_dma
+t -t 1500 smmuv3_commands smmuv3_commands
+t -t 1500 smmuv3_groups smmuv3_groups
 t unload sh /tmp/unload
-EOS
+END
+} > "$scratch/run"
 edu='edu,dma_mask=0xffffffffffff'
 vm --timeout 1800 --run "$scratch/run" modules -- \
 	-device "$edu,addr=4.0" -device "$edu,addr=5.0" \
