@@ -67,7 +67,6 @@ refuses()
 }
 
 # What the kernel of a guest says when something is wrong, one kind a line
-# shellcheck disable=SC2034 # the name is for those who source this
 guest_complaint=$(paste -sd'|' << 'END'
 WARNING:
 BUG:
@@ -83,6 +82,25 @@ I/O error
 Call trace
 END
 )
+
+# guests_are_quiet <run of vmm> [<regex of what they may say>]: the kernel of each of its
+# guests has printed something, and complains of nothing
+guests_are_quiet()
+{
+	local allowed=${2:-^$} log name
+
+	for log in "$build/vmm/$1"/*.log; do
+		name="$1: $(basename "$log" .log)"
+		if [ ! -s "$log" ]; then
+			not_ok "$name: printed nothing"
+		elif grep -E "$guest_complaint" "$log" | grep -vE "$allowed" > "$scratch/complaints"; then
+			not_ok "$name: its kernel complains"
+			sed 's/^/# /' "$scratch/complaints" | head -n 10
+		else
+			ok "$name: its kernel does not complain"
+		fi
+	done
+}
 
 # vm args: boot the machine; its results are this test's
 vm()

@@ -25,14 +25,15 @@ give()
 	echo "$1" > /sys/bus/pci/drivers_probe
 }
 
-# ram kind: QEMU's arguments for the memory of a guest
+# ram kind: QEMU's arguments for the memory of a guest, 192 MiB or $mem
 ram()
 {
-	file="-machine memory-backend=ram -object memory-backend-memfd,id=ram,size=192M,share=on"
+	size=${mem:-192M}
+	file="-machine memory-backend=ram -object memory-backend-memfd,id=ram,size=$size,share=on"
 	case $1 in
-	anonymous)	echo "-m 192M" ;;
-	memfd)		echo "-m 192M $file" ;;
-	hugetlb)	echo "-m 192M $file,hugetlb=on,hugetlbsize=2M" ;;
+	anonymous)	echo "-m $size" ;;
+	memfd)		echo "-m $size $file" ;;
+	hugetlb)	echo "-m $size $file,hugetlb=on,hugetlbsize=2M" ;;
 	esac
 }
 

@@ -16,17 +16,7 @@ MACHINE_IMAGE=$quick "$viommu/vmm" --timeout 2000 --append 'hugepagesz=2M hugepa
 
 # What 6.12's NVMe driver brings on itself where user space resets the disk.
 base='WARNING: lock held when returning to user space'
-for log in "$share"/*.log; do
-	name=$(basename "$log" .log)
-	if [ ! -s "$log" ]; then
-		not_ok "vmm: $name: printed nothing"
-	elif grep -E "$guest_complaint|CMDQ" "$log" | grep -v "$base" > "$scratch/complaints"; then
-		not_ok "vmm: $name: its kernel complains"
-		sed 's/^/# /' "$scratch/complaints" | head -n 10
-	else
-		ok "vmm: $name: its kernel does not complain"
-	fi
-done
+guests_are_quiet vmm "$base"
 
 # What the guests wrote is what the disks have.
 for disk in d1 d2; do

@@ -28,14 +28,7 @@ base='^$'
 # What 6.12's pciehp brings on itself at an unplug: lockdep reports it once, and no more.
 ! grep -qE 'irq/[0-9]+-pciehp/[0-9]+ is trying to acquire lock' "$share/two.log" ||
 	base='possible circular locking|Call trace:'
-if [ ! -s "$share/two.log" ]; then
-	not_ok "vmm-two: the guest printed nothing"
-elif grep -E "$guest_complaint|CMDQ" "$share/two.log" | grep -vE "$base" > "$scratch/complaints"; then
-	not_ok "vmm-two: the guest's kernel complains"
-	sed 's/^/# /' "$scratch/complaints" | head -n 10
-else
-	ok "vmm-two: the guest's kernel does not complain"
-fi
+guests_are_quiet vmm-two "$base"
 # What the guest wrote is what the disks have.
 for disk in d1 d2; do
 	check "vmm-two: $disk has what was written" cmp -n $((8 << 20)) "$share/$disk.img" \
