@@ -51,7 +51,8 @@ qemu()
 	name=$1 disk=$2 ram=$(ram "$3")
 	shift 3
 	# Strict invalidation. What the kernel does not know goes to its init.
-	append="loglevel=${loglevel:-5} console=ttyAMA0 acpi=force panic=-1 oops=panic iommu.strict=1 iommu.passthrough=0"
+	append="loglevel=${loglevel:-5} console=ttyAMA0 acpi=force panic=-1 oops=panic"
+	append="$append iommu.strict=1 iommu.passthrough=0"
 	append="$append guest=$name sum=$(cat "$run/$disk.sum") head=$(cat "$run/$disk.head") ${more:-}"
 	# shellcheck disable=SC2086 # several arguments
 	exec chroot /vmm qemu-system-aarch64 -nodefaults -no-user-config -name "$name" \
@@ -175,7 +176,8 @@ holds()
 
 quiet()
 {
-	! dmesg | grep -v 'companion CMDQV' | grep -E 'arm-smmu-v3.*(event|EVTQ|CMDQ|error|GERROR|timeout|0x[0-9a-f]{16})'
+	! dmesg | grep -v 'companion CMDQV' |
+		grep -E 'arm-smmu-v3.*(event|EVTQ|CMDQ|error|GERROR|timeout|0x[0-9a-f]{16})'
 }
 
 objects='viommu vdevice hwpt_nested veventq hw_queue'

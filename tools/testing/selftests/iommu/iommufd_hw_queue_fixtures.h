@@ -43,8 +43,8 @@ FIXTURE_VARIANT_ADD(hw_queue, file) { .by_file = true };
 FIXTURE_VARIANT_ADD(hw_queue, file_limit) { .by_file = true, .limit = 16 };
 
 /* Map @length bytes from @start of the huge page on at @iova */
-static inline int map_mem(struct _test_data_hw_queue *self, __u64 start, __u64 length,
-		   __u64 iova)
+static inline int map_mem(struct _test_data_hw_queue *self, __u64 start,
+			  __u64 length, __u64 iova)
 {
 	if (self->by_file)
 		return __ioas_map_file(self->fd, self->ioas_id, self->file,
@@ -53,13 +53,14 @@ static inline int map_mem(struct _test_data_hw_queue *self, __u64 start, __u64 l
 			  iova);
 }
 
-static inline int unmap(struct _test_data_hw_queue *self, __u64 iova, __u64 length)
+static inline int unmap(struct _test_data_hw_queue *self, __u64 iova,
+			__u64 length)
 {
 	return __ioas_unmap(self->fd, self->ioas_id, iova, length);
 }
 
-static inline int alloc_queue(struct _test_data_hw_queue *self, __u32 index, __u64 iova,
-		       __u64 length, __u32 *id)
+static inline int alloc_queue(struct _test_data_hw_queue *self, __u32 index,
+			      __u64 iova, __u64 length, __u32 *id)
 {
 	return __hw_queue_alloc(self->fd, self->viommu_id, index, iova, length,
 				id);

@@ -54,8 +54,8 @@ static __attribute__((constructor)) void setup(void)
 	}
 }
 
-static inline int map_file(int fd, __u32 ioas_id, int file, __u64 start, __u64 length,
-		    __u64 *iova, __u32 flags)
+static inline int map_file(int fd, __u32 ioas_id, int file, __u64 start,
+			   __u64 length, __u64 *iova, __u32 flags)
 {
 	struct iommu_ioas_map_file cmd = {
 		.size = sizeof(cmd),
@@ -74,8 +74,8 @@ static inline int map_file(int fd, __u32 ioas_id, int file, __u64 start, __u64 l
 	return rc;
 }
 
-static inline int map_va(int fd, __u32 ioas_id, void *va, __u64 length, __u64 *iova,
-		  __u32 flags)
+static inline int map_va(int fd, __u32 ioas_id, void *va, __u64 length,
+			 __u64 *iova, __u32 flags)
 {
 	return _test_ioctl_ioas_map(fd, ioas_id, va, length, iova, flags) ?
 		       errno : 0;
@@ -88,7 +88,7 @@ static inline int unmap(int fd, __u32 ioas_id, __u64 iova, __u64 length)
 }
 
 static inline int copy(int fd, __u32 dst_id, __u32 src_id, __u64 src_iova,
-		__u64 length, __u64 *iova, __u32 flags)
+		       __u64 length, __u64 *iova, __u32 flags)
 {
 	struct iommu_ioas_copy cmd = {
 		.size = sizeof(cmd),
@@ -109,7 +109,7 @@ static inline int copy(int fd, __u32 dst_id, __u32 src_id, __u64 src_iova,
 
 /* Whether the domain has the pages that @va has */
 static inline int check_map(int fd, __u32 hwpt_id, __u64 iova, __u64 length,
-		     const void *va)
+			    const void *va)
 {
 	struct iommu_test_cmd cmd = {
 		.size = sizeof(cmd),
@@ -126,7 +126,7 @@ static inline int check_map(int fd, __u32 hwpt_id, __u64 iova, __u64 length,
 }
 
 static inline int access_rw(int fd, __u32 access_id, __u64 iova, void *buf,
-		     size_t length, __u32 flags)
+			    size_t length, __u32 flags)
 {
 	struct iommu_test_cmd cmd = {
 		.size = sizeof(cmd),
