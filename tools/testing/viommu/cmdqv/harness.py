@@ -144,13 +144,13 @@ class Context:
             bed.m.stop()
 
 
-def run(case, binary, mutation=None):
+def run(case, binary, mutation=None, context=Context):
     """Run one test. Return 'ok', 'not ok' or 'skip', lines to show, and whether it broke.
 
     A test breaks if QEMU ends or a condition never comes true: a failure too, but none
     that proves that the test noticed a given fault.
     """
-    context = Context(binary, case, mutation)
+    context = context(binary, case, mutation)
     broke = False
     try:
         case.function(context)

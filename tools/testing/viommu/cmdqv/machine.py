@@ -72,7 +72,7 @@ class Machine:
     """QEMU from start to end. Use as a context manager."""
 
     def __init__(self, binary, args):
-        self.dir = tempfile.mkdtemp(prefix='qtest-cmdqv.')
+        self.dir = tempfile.mkdtemp(prefix='qtest.')
         self.log_path = os.path.join(self.dir, 'log')
         self.err_path = os.path.join(self.dir, 'stderr')
         self.process = self.qtest = self.qmp = None

@@ -181,7 +181,8 @@ typedef struct CmdqvQueue {
     bool ok;
     bool init_failed;       /* not tried again before EN was 0 */
     bool busy;              /* @cmd was fetched and is being executed */
-    bool atc_inv_lost;      /* reported by the next CMD_SYNC */
+    SMMUv3CmdWait wait;     /* ATC_INVs that CMD_SYNC waits for */
+    bool pending;           /* the command is such a CMD_SYNC */
     Cmd cmd;
     QEMUTimer status_timer;
     QEMUTimer cmd_timer;
@@ -491,8 +492,8 @@ static bool cmdqv_collect(void *opaque)
     unsigned i;
 
     for (i = 0; i < cmdqv_nr_vcmdqs(s); i++) {
-        lost |= s->vcmdq[i].atc_inv_lost;
-        s->vcmdq[i].atc_inv_lost = false;
+        lost |= s->vcmdq[i].wait.lost;
+        s->vcmdq[i].wait.lost = false;
     }
     return lost && s->atc_collect_error;
 }
@@ -604,7 +605,7 @@ static int vcmdq_execute(CmdqvQueue *q)
         }
         cmd->word[0] = deposit32(cmd->word[0], 12, 2, CMD_SYNC_SIG_NONE);
     }
-    return smmuv3_execute_cmd(s->smmu, cmd, &q->atc_inv_lost);
+    return smmuv3_execute_cmd(s->smmu, cmd, &q->wait);
 }
 
 static void vcmdq_count(CmdqvQueue *q)
@@ -694,7 +695,12 @@ static void vcmdq_finish(CmdqvQueue *q)
 
     trace_tegra241_cmdqv_cmd(q->idx, vcmdq_vintf(q)->idx, q->cons,
                              CMD_TYPE(&q->cmd), CMD_SID(&q->cmd), err);
-    q->busy = false;
+    q->pending = err == SMMU_CERROR_PENDING;
+    q->busy = q->pending;
+    if (q->pending) {
+        /* vcmdq_kick() executes it again */
+        return;
+    }
     if (err) {
         vcmdq_fail(q, err);
         return;
@@ -758,6 +764,16 @@ static void vcmdq_cmd_timer(void *opaque)
         cmdqv_settle(s);
     }
     vcmdq_run(q, CMDQV_BATCH_WRITE);
+}
+
+/* What a CMD_SYNC has waited for is complete */
+static void vcmdq_kick(void *opaque)
+{
+    CmdqvQueue *q = opaque;
+
+    if (q->pending) {
+        vcmdq_cmd_timer(q);
+    }
 }
 
 /* Enable and status bits */
@@ -1912,7 +1928,8 @@ static void cmdqv_reset_hold(Object *obj, ResetType type)
         q->ok = false;
         q->init_failed = false;
         q->busy = false;
-        q->atc_inv_lost = false;
+        q->wait.lost = false;
+        q->pending = false;
     }
     cmdqv_update_level(s);
     cmdqv_inject_start(s);
@@ -1975,6 +1992,8 @@ static void cmdqv_instance_init(Object *obj)
 
         q->cmdqv = s;
         q->idx = i;
+        q->wait.kick = vcmdq_kick;
+        q->wait.opaque = q;
         timer_init_ns(&q->status_timer, QEMU_CLOCK_VIRTUAL, vcmdq_status_timer,
                       q);
         timer_init_ns(&q->cmd_timer, QEMU_CLOCK_VIRTUAL, vcmdq_cmd_timer, q);
