@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # limit: 900
+# beside
 # "git am" of the series on kernels that are not its base: the plain 6.12.y of
 # today, and Debian's newest. Only what the series touches is unpacked.
 # shellcheck source=../testlib.sh

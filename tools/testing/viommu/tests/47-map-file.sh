@@ -25,7 +25,6 @@ t -t 1900 iommufd_map_file_abi iommufd_map_file_abi
 t -t 1900 iommufd_map_file_pages iommufd_map_file_pages
 t -t 1900 iommufd_map_file_account iommufd_map_file_account
 t -t 1900 iommufd_map_file_stress iommufd_map_file_stress
-t -t 1500 iommufd_change_process iommufd_change_process
 EOS
 
 # Hugetlb takes its pages from ZONE_MOVABLE where there is one, so that the other
@@ -33,4 +32,12 @@ EOS
 [ "$kasan" = n ] ||
 MACHINE_MEM=3G vm --leaks --append movablecore=1G --run - map-file-poison << 'EOS'
 t -t 200 iommufd_map_file_abi iommufd_map_file_abi -r abi.poisoned
+EOS
+
+# Eight variants of each test: a kernel with KASAN takes three times as long.
+# shellcheck disable=SC2154 # from testlib.sh
+[ -n "${LONG:-}" ] || export MACHINE_IMAGE=$quick
+MACHINE_MEM=4G vm --timeout 1600 --leaks --append 'hugepagesz=2M hugepages=16' \
+	--run - change-process << 'EOS'
+t -t 1500 iommufd_change_process iommufd_change_process
 EOS
