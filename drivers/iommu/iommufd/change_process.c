@@ -106,8 +106,7 @@ static int iommufd_charge_caller(struct iommufd_ctx *ictx, u8 account_mode)
 		cond_resched();
 		if (fatal_signal_pending(current))
 			return -EINTR;
-		/* Only a process that has the address can pin the memory */
-		if (!pages->file)
+		if (iopt_pages_has_address(pages))
 			return -EINVAL;
 		if (!iopt_pages_same_charge(pages, account_mode))
 			npages += pages->last_npinned;

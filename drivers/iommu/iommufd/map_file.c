@@ -452,18 +452,14 @@ void iopt_runs_unpin(const struct iopt_file_run *runs, unsigned long skip,
 	}
 }
 
-int iommufd_ioas_map_file(struct iommufd_ucmd *ucmd)
+/**
+ * iommufd_ioas_map_file_prot() - Check the flags of IOMMU_IOAS_MAP_FILE
+ * @cmd: The command
+ *
+ * Return: Bits of iommu_map(), or a negative errno.
+ */
+int iommufd_ioas_map_file_prot(const struct iommu_ioas_map_file *cmd)
 {
-	struct iommu_ioas_map_file *cmd = ucmd->cmd;
-	unsigned long iova = cmd->iova;
-	struct iopt_pages *pages;
-	struct iommufd_ioas *ioas;
-	unsigned long unmapped;
-	unsigned int flags = 0;
-	struct file *file;
-	int iommu_prot;
-	int rc;
-
 	if (cmd->flags &
 	    ~(IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_WRITEABLE |
 	      IOMMU_IOAS_MAP_READABLE))
@@ -474,16 +470,26 @@ int iommufd_ioas_map_file(struct iommufd_ucmd *ucmd)
 	if (!(cmd->flags &
 	      (IOMMU_IOAS_MAP_WRITEABLE | IOMMU_IOAS_MAP_READABLE)))
 		return -EINVAL;
+	return iommufd_conv_iommu_prot(cmd->flags);
+}
 
-	file = fget(cmd->fd);
-	if (!file)
-		return -EBADF;
-	iommu_prot = iommufd_conv_iommu_prot(cmd->flags);
-	pages = iopt_alloc_file_pages(file, cmd->start, cmd->length,
-				      iommu_prot & IOMMU_WRITE);
-	fput(file);
-	if (IS_ERR(pages))
-		return PTR_ERR(pages);
+/**
+ * iommufd_ioas_map_file_pages() - Map what IOMMU_IOAS_MAP_FILE names
+ * @ucmd: The command
+ * @pages: The range of the file. The reference is consumed, also by an error.
+ * @iommu_prot: From iommufd_ioas_map_file_prot()
+ *
+ * Return: 0 or a negative errno
+ */
+int iommufd_ioas_map_file_pages(struct iommufd_ucmd *ucmd,
+				struct iopt_pages *pages, int iommu_prot)
+{
+	struct iommu_ioas_map_file *cmd = ucmd->cmd;
+	unsigned long iova = cmd->iova;
+	struct iommufd_ioas *ioas;
+	unsigned long unmapped;
+	unsigned int flags = 0;
+	int rc;
 
 	/* Checks of the file can wait for user space, so hold no IOAS then */
 	ioas = iommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
@@ -508,4 +514,26 @@ int iommufd_ioas_map_file(struct iommufd_ucmd *ucmd)
 out_put:
 	iommufd_put_object(ucmd->ictx, &ioas->obj);
 	return rc;
+}
+
+int iommufd_ioas_map_file(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_ioas_map_file *cmd = ucmd->cmd;
+	struct iopt_pages *pages;
+	struct file *file;
+	int iommu_prot;
+
+	iommu_prot = iommufd_ioas_map_file_prot(cmd);
+	if (iommu_prot < 0)
+		return iommu_prot;
+
+	file = fget(cmd->fd);
+	if (!file)
+		return -EBADF;
+	pages = iopt_alloc_file_pages(file, cmd->start, cmd->length,
+				      iommu_prot & IOMMU_WRITE);
+	fput(file);
+	if (IS_ERR(pages))
+		return PTR_ERR(pages);
+	return iommufd_ioas_map_file_pages(ucmd, pages, iommu_prot);
 }

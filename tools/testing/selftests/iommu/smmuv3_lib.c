@@ -333,8 +333,7 @@ static int link_name(const char *bdf, const char *name, char *buf, size_t size)
 	return 0;
 }
 
-/* Reads config space; all ones where there is none. */
-static __u32 pci_read(const char *bdf, unsigned int off, unsigned int len)
+__u32 pci_read(const char *bdf, unsigned int off, unsigned int len)
 {
 	char path[PATH_MAX];
 	__le32 val = 0;
@@ -408,7 +407,7 @@ static void edu_describe(struct edu_slot *slot)
 	closedir(dir);
 }
 
-static bool edu_bind(const char *bdf)
+bool vfio_bind(const char *bdf)
 {
 	char path[PATH_MAX], driver[NAME_MAX];
 
@@ -454,7 +453,7 @@ int edu_find(struct edu_slot *slots, int max, const char **why)
 
 	/* A device may get its IOMMU, and its group, with its driver only. */
 	for (i = 0; i < all; i++) {
-		if (!edu_bind(slots[i].bdf)) {
+		if (!vfio_bind(slots[i].bdf)) {
 			*why = "an edu device that vfio-pci does not take";
 			continue;
 		}
@@ -469,7 +468,7 @@ int edu_find(struct edu_slot *slots, int max, const char **why)
 	return n;
 }
 
-static int vfio_cdev_open(const char *bdf)
+int vfio_cdev_open(const char *bdf)
 {
 	char path[PATH_MAX];
 	struct dirent *entry;

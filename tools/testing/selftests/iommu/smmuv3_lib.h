@@ -112,6 +112,15 @@ void viommu_cmd(struct vm *vm, __u32 viommu_id,
 int __hw_info(struct vm *vm, __u32 dev_id, __u32 flags, __u32 *type,
 	      void *data, __u32 *data_len, __u64 *caps);
 
+/* ---- PCI device ---- */
+
+/* Reads config space; all ones where there is none. */
+__u32 pci_read(const char *bdf, unsigned int off, unsigned int len);
+/* Binds the device to vfio-pci. */
+bool vfio_bind(const char *bdf);
+/* Opens the device's file in /dev/vfio/devices, or returns a negative errno. */
+int vfio_cdev_open(const char *bdf);
+
 /* ---- DMA device ---- */
 
 struct edu_slot {

@@ -1,0 +1,34 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# limit: 2000
+# beside
+# DMA of one device to a BAR of another, which VFIO exports: on one stage and on two,
+# and what each event of VFIO that turns the BAR off does to it.
+# shellcheck source=../testlib.sh
+. "$(dirname "$0")/../testlib.sh"
+
+# What a device does not have: ivshmem no reset, no FLR and no power management. BAR 0
+# of an nvme is not small.
+inapplicable='bar\.(plain|nested)\.(reset|flr|d3)_revokes |bar\.nested_flr\.export_small_bar_fails '
+
+vm --timeout 1800 --leaks --may-skip "$inapplicable" --run - bar -- \
+	-device edu,dma_mask=0xffffffffffff \
+	-object memory-backend-ram,id=ivshmem,size=4M,share=on \
+	-device ivshmem-plain,memdev=ivshmem \
+	-object memory-backend-ram,id=pmr,size=4M,share=on \
+	-device nvme,serial=1,pmrdev=pmr << 'EOS'
+t -t 1700 smmuv3_bar smmuv3_bar
+EOS
+
+# Where there is no such device it says so, and fails nothing.
+vm --timeout 120 --may-skip '^smmuv3_bar: ' --run - bar-none -- \
+	-device edu,dma_mask=0xffffffffffff << 'EOS' > "$scratch/none"
+t smmuv3_bar smmuv3_bar
+EOS
+if grep -q '^skip - .*needs an ivshmem-plain device' "$scratch/none" &&
+   ! grep '^not ok' "$scratch/none"; then
+	ok "bar-none: skips itself and says why"
+else
+	not_ok "bar-none: does not skip itself"
+	sed 's/^/# /' "$scratch/none"
+fi
