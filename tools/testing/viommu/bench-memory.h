@@ -75,7 +75,8 @@ static inline void unpopulate(const struct kind *kind, void *va, size_t len, int
 		set_number("/proc/sys/vm/nr_hugepages", 0);
 }
 
-static inline void map_file(struct vm *vm, int file, size_t len)
+static inline void map_file(struct vm *vm, int file, size_t len,
+			    __u64 iova)
 {
 	struct iommu_ioas_map_file map = {
 		.size = sizeof(map),
@@ -84,7 +85,7 @@ static inline void map_file(struct vm *vm, int file, size_t len)
 		.ioas_id = vm->ioas,
 		.fd = file,
 		.length = len,
-		.iova = MAPPED_AT,
+		.iova = iova,
 	};
 
 	if (ioctl(vm->iommufd, IOMMU_IOAS_MAP_FILE, &map))
@@ -109,7 +110,7 @@ static inline void measure_memory(struct vm *vm, int counter, __u64 cost_of_look
 	for (round = 0; round < ROUNDS; round++) {
 		start = counted_by(counter);
 		if (kind->file)
-			map_file(vm, file, len);
+			map_file(vm, file, len, MAPPED_AT);
 		else
 			vm_map(vm, MAPPED_AT, va, len);
 		maps[round] = counted_by(counter) - start - cost_of_look;
