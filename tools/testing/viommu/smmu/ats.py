@@ -333,19 +333,21 @@ def _(t):
 
 
 @test('7.1, 4.7.3: a device that does not answer: CERROR_ATC_INV_SYNC',
-      each={'why': ('never', 'no-device', 'ats-off', 'late')})
+      each={'why': ('never', 'no-device', 'ats-off', 'no-ats', 'late')})
 def _(t):
-    with t.bed(ats=True, atc_timeout_ms=30) as bed:
+    why = t.p['why']
+    with t.bed(ats=True, atc_timeout_ms=30, dma={'ats': 'off'} if why == 'no-ats' else None) as bed:
         s = Setup(bed)
-        sid, why = s.d.sid, t.p['why']
+        sid = s.d.sid
         if why == 'never':
             s.d.wr(INV_MODE, INV_NEVER)
         elif why == 'late':
             s.d.wr(INV_MODE, INV_LATE)
             s.d.wr(INV_DELAY, 40 * MS)
         elif why == 'ats-off':
+            s.d.wr(KNOBS, 32)
             s.d.cfg_wr(0x106, 0, 2)
-        else:
+        elif why == 'no-device':
             sid = 0xf8
         first = bed.smmu.prod
         bed.put(atc_inv(sid), sync(), command(NSNH_ALL))
@@ -363,6 +365,17 @@ def _(t):
         if why == 'never':
             s.d.wr(INV_MODE, INV_NOW)
             t.eq('later ones', bed.cmd(atc_inv(sid), sync()), 0)
+
+
+@test('a device with ATS disabled answers')
+def _(t):
+    with t.bed(ats=True, atc_timeout_ms=30) as bed:
+        s = Setup(bed)
+        s.d.read(VA, mode=ATS)
+        s.d.cfg_wr(0x106, 0, 2)
+        t.eq('no error', bed.cmd(atc_inv(s.d.sid), sync()), 0)
+        t.eq('answered', s.d.rd(INV_DONE), 1)
+        t.eq('entries', s.d.rd(ATC_COUNT), 0)
 
 
 @test('enabling ATS empties the ATC, disabling does not')
