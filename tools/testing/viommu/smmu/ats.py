@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """ATS: IHI0070 3.9, 4.5.1, 5.2 (EATS), 7.3.6, 7.3.8; PCIe 10."""
 
-from bed import *                                         # noqa: F403
-from bed import (ATSCHK, BYPASS, C_BAD_CD, C_BAD_STE, C_BAD_STREAMID, F_BAD_ATS_TREQ, F_PERMISSION,
-                 F_TRANSLATION, F_TRANSL_FORBIDDEN, NESTED, PAGE, RO, S1, S2, S2R, S2W, SHIFT, Tables,
-                 cd, ste)
+from bed import (ATC_COUNT, ATS, ATSCHK, BYPASS, CLASS_IN, C_BAD_CD, C_BAD_STE, F_BAD_ATS_TREQ,
+                 F_TRANSLATION, F_TRANSL_FORBIDDEN, IDR0, INVS, INV_ADDR, INV_DELAY, INV_DONE,
+                 INV_GO, INV_HELD, INV_HOLD, INV_INFO, INV_LATE, INV_MODE, INV_NEVER, INV_NOW,
+                 KNOBS, NESTED, OP_COPY, OP_FILL, PAGE, RO, S1, S2, S2R, S2W, SHIFT, TRANSLATED,
+                 TREQS, Tables, UNTRANSLATED, WRITE_TREQ, cd, pattern, ste)
 from harness import test
 from machine import MS
-from smmuv3 import (ATC_INV, CFGI_STE, CMDQEN, EVENTQEN, NSNH_ALL, RAM, SMMUEN, atc_inv, command,
-                    sync, tlbi_va)
+from smmuv3 import (CFGI_STE, CMDQEN, CMDQ_CONS, EVENTQEN, GERROR, GERRORN, NSNH_ALL, RAM, SMMUEN,
+                    atc_inv, command, sync)
 
 VA = 0x400000
 CERROR_ILL, CERROR_ATC = 1, 3

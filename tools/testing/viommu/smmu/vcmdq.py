@@ -2,10 +2,9 @@
 """ATC_INVs from a VCMDQ reach the device, and its CMD_SYNC waits for the answer."""
 
 import model
-from ats import CERROR_ATC, VA, Setup
-from bed import *                                         # noqa: F403
-from bed import INV_HOLD, INV_LATE, INV_NEVER, PAGE
-from block import Q_CONFIG, Block, Queue
+from ats import CERROR_ATC, Setup, VA
+from bed import ATS, INV_DELAY, INV_GO, INV_HELD, INV_HOLD, INV_LATE, INV_MODE, INV_NEVER, PAGE
+from block import Block, Q_CONFIG, Queue
 from harness import test
 from machine import MS
 from smmuv3 import NSNH_ALL, atc_inv, command, sync

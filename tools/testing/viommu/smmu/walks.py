@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """S2FWB and HTTU: IHI0070 5.2, 5.4, 3.13; DDI0487 D8.5, D8.6."""
 
-from bed import *                                         # noqa: F403
-from bed import (AF, C_BAD_CD, C_BAD_STE, CLASS_IN, CLASS_TT, DBM, F_ACCESS, F_PERMISSION, NESTED,
-                 PAGE, RO, S1, S2, S2R, S2W, SHIFT, Tables, cd, ste)
+from bed import (AF, ATS, CLASS_IN, CLASS_TT, C_BAD_CD, DBM, F_ACCESS, F_PERMISSION, IDR0, IDR3,
+                 NESTED, PAGE, RESULT2, RO, S1, S2, S2R, S2W, SHIFT, Tables, WRITE_TREQ, ste)
 from harness import test
 from smmuv3 import NSNH_ALL, RAM, command, sync
 
