@@ -4,7 +4,7 @@
 from bed import (AF, ATS, CLASS_IN, CLASS_TT, C_BAD_CD, DBM, F_ACCESS, F_PERMISSION, IDR0, IDR3,
                  NESTED, PAGE, RESULT2, RO, S1, S2, S2R, S2W, SHIFT, Tables, WRITE_TREQ, ste)
 from harness import test
-from smmuv3 import CFGI_STE, NH_VAA, NSNH_ALL, RAM, S2_IPA, command, sync, tlbi_va
+from smmuv3 import CFGI_STE, NH_ALL, NH_VAA, NSNH_ALL, RAM, S2_IPA, command, sync, tlbi_va
 
 VA = 0x400000
 WB, NC, DEVICE = 0xff, 0x44, 0x00
@@ -304,5 +304,22 @@ def _(t):
         bed.write_ste(s.d, ste(NESTED, s.ctx + SHIFT, s.s2))
         bed.cmd(command(CFGI_STE, s.d.sid << 32, 1), sync())
         s.d.read(va)
-        t.eq('nested reads', int.from_bytes(s.d.buffer(8), 'little'),
-             other if t.p['how'] == 'VAA' else s.page)
+        t.eq('nested reads', int.from_bytes(s.d.buffer(8), 'little'), s.page)
+
+
+@test('the TLB keeps stage 2 until a TLBI of stage 2', each={'how': ('NH_ALL', 'S2_IPA', 'both')})
+def _(t):
+    with t.bed(ssidsize=1) as bed:
+        s = Setup(bed)
+        other = bed.pages()
+        for page in (s.page, other):
+            bed.store64(page, page)
+        t.eq('before', s.d.read(VA), 'ok')
+        s.s2.map(s.page + SHIFT, other)
+        commands = [tlbi_va(1, 0, s.page + SHIFT, opcode=S2_IPA)] if t.p['how'] != 'NH_ALL' else []
+        if t.p['how'] != 'S2_IPA':
+            commands.append(command(NH_ALL, 1 << 32))
+        bed.cmd(*commands, sync())
+        s.d.read(VA)
+        t.eq('the page', int.from_bytes(s.d.buffer(8), 'little'),
+             other if t.p['how'] == 'both' else s.page)
