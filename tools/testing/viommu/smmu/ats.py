@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """ATS: IHI0070 3.9, 4.5.1, 5.2 (EATS), 7.3.6, 7.3.8; PCIe 10."""
 
-from bed import *                                         # noqa: F403
-from bed import (ATSCHK, BYPASS, C_BAD_CD, C_BAD_STE, C_BAD_STREAMID, F_BAD_ATS_TREQ, F_PERMISSION,
-                 F_TRANSLATION, F_TRANSL_FORBIDDEN, NESTED, PAGE, RO, S1, S2, S2R, S2W, SHIFT, Tables,
-                 cd, ste)
+from bed import (ATC_COUNT, ATS, ATSCHK, BYPASS, CLASS_IN, C_BAD_CD, C_BAD_STE, F_BAD_ATS_TREQ,
+                 F_TRANSLATION, F_TRANSL_FORBIDDEN, IDR0, INVS, INV_ADDR, INV_DELAY, INV_DONE,
+                 INV_GO, INV_HELD, INV_HOLD, INV_INFO, INV_LATE, INV_MODE, INV_NEVER, INV_NOW,
+                 KNOBS, NESTED, OP_COPY, OP_FILL, PAGE, RO, S1, S2, S2R, S2W, SHIFT, TRANSLATED,
+                 TREQS, Tables, UNTRANSLATED, WRITE_TREQ, cd, pattern, ste)
 from harness import test
 from machine import MS
-from smmuv3 import (ATC_INV, CFGI_STE, CMDQEN, EVENTQEN, NSNH_ALL, RAM, SMMUEN, atc_inv, command,
-                    sync, tlbi_va)
+from smmuv3 import (CFGI_STE, CMDQEN, CMDQ_CONS, EVENTQEN, GERROR, GERRORN, NSNH_ALL, RAM, SMMUEN,
+                    atc_inv, command, sync)
 
 VA = 0x400000
 CERROR_ILL, CERROR_ATC = 1, 3
@@ -333,19 +334,21 @@ def _(t):
 
 
 @test('7.1, 4.7.3: a device that does not answer: CERROR_ATC_INV_SYNC',
-      each={'why': ('never', 'no-device', 'ats-off', 'late')})
+      each={'why': ('never', 'no-device', 'ats-off', 'no-ats', 'late')})
 def _(t):
-    with t.bed(ats=True, atc_timeout_ms=30) as bed:
+    why = t.p['why']
+    with t.bed(ats=True, atc_timeout_ms=30, dma={'ats': 'off'} if why == 'no-ats' else None) as bed:
         s = Setup(bed)
-        sid, why = s.d.sid, t.p['why']
+        sid = s.d.sid
         if why == 'never':
             s.d.wr(INV_MODE, INV_NEVER)
         elif why == 'late':
             s.d.wr(INV_MODE, INV_LATE)
             s.d.wr(INV_DELAY, 40 * MS)
         elif why == 'ats-off':
+            s.d.wr(KNOBS, 32)
             s.d.cfg_wr(0x106, 0, 2)
-        else:
+        elif why == 'no-device':
             sid = 0xf8
         first = bed.smmu.prod
         bed.put(atc_inv(sid), sync(), command(NSNH_ALL))
@@ -363,6 +366,17 @@ def _(t):
         if why == 'never':
             s.d.wr(INV_MODE, INV_NOW)
             t.eq('later ones', bed.cmd(atc_inv(sid), sync()), 0)
+
+
+@test('a device with ATS disabled answers')
+def _(t):
+    with t.bed(ats=True, atc_timeout_ms=30) as bed:
+        s = Setup(bed)
+        s.d.read(VA, mode=ATS)
+        s.d.cfg_wr(0x106, 0, 2)
+        t.eq('no error', bed.cmd(atc_inv(s.d.sid), sync()), 0)
+        t.eq('answered', s.d.rd(INV_DONE), 1)
+        t.eq('entries', s.d.rd(ATC_COUNT), 0)
 
 
 @test('enabling ATS empties the ATC, disabling does not')

@@ -9,9 +9,8 @@ import struct
 
 import harness
 from machine import MachineError, Machine
-from smmuv3 import (BASE, CMDQ, CMDQ_CONS, CMDQ_LOG2, CMDQEN, ECAM, EVENTQ, EVENTQ_CONS,
-                    EVENTQ_LOG2, EVENTQ_PROD, EVENTQEN, GERROR, GERRORN, PCI_MMIO, RAM, RAM_SIZE,
-                    SMMUEN, STRTAB, Smmu, command, sync)
+from smmuv3 import (CMDQ_CONS, ECAM, EVENTQ, EVENTQ_CONS, EVENTQ_LOG2, EVENTQ_PROD, GERROR,
+                    GERRORN, PCI_MMIO, RAM, RAM_SIZE, STRTAB, Smmu)
 
 IDR0, IDR1, IDR3, IDR5 = 0x00, 0x04, 0x0c, 0x14
 GBPA = 0x44
@@ -379,6 +378,3 @@ class Context(harness.Context):
             yield bed
         finally:
             bed.m.stop()
-
-
-__all__ = [n for n in dir() if not n.startswith('_')]

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """viommu-dma by itself: what its registers promise."""
 
-import struct
-
-from bed import *                                         # noqa: F403
-from bed import (BYPASS, F_TRANSLATION, MASK64, NESTED, OP_CHECK, OP_COMPARE, OP_COPY, OP_FILL,
-                 OP_PROBE, OP_READ, OP_TREQ, OP_WRITE, PAGE, S1, ste)
+from bed import (ATC_COUNT, ATS, BUF, BYPASS, CAPS, CTRL, DST, FAULT, FLAGS, F_TRANSLATION, ID,
+                 IDR0, IDR1, IDR3, IDR5, INVS, INV_DELAY, INV_MODE, LEN, MASK64, OP_CHECK,
+                 OP_COMPARE, OP_COPY, OP_FILL, PAGE, PASID, RESULT, S1, SEED, SRC, S_BAD, S_CTRL,
+                 S_DST, S_ERRADDR, S_EXPECT, S_FAULTS, S_LAPS, S_LEN, S_PERIOD, S_SEED, S_SRC,
+                 S_SUM, TRANSLATED, TREQS, fnv, pattern, ste)
 from harness import test
 from machine import MS
-from smmuv3 import NSNH_ALL, RAM, command, sync
+from smmuv3 import NSNH_ALL, command, sync
 
 VA = 0x400000
 

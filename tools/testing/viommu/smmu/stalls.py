@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The stall fault model: IHI0070 3.12.2, 3.5.4, 4.6, 5.4 (CD.S), 5.2 (S1STALLD, S2S), 5.5."""
 
-from bed import *                                         # noqa: F403
-from bed import (C_BAD_CD, C_BAD_STE, CLASS_CD, CLASS_IN, EVENTQ_CONS, EVENTQ_PROD, F_ACCESS,
-                 F_PERMISSION, F_TRANSLATION, AF, NESTED, PAGE, RO, S1, S2, SHIFT, Tables, cd, ste)
+from bed import (AF, CLASS_CD, CLASS_IN, C_BAD_CD, C_BAD_STE, F_ACCESS, F_PERMISSION, F_TRANSLATION,
+                 IDR0, IDR5, NESTED, OP_READ, OP_WRITE, PAGE, RO, S1, SHIFT, STALLS, S_BAD, S_CTRL,
+                 S_DST, S_FAULTS, S_LAPS, S_LEN, S_PERIOD, S_SEED, S_SRC, S_STATUS, Tables, cd, ste)
 from harness import test
 from machine import MS
-from smmuv3 import (BASE, CMDQ, CMDQ_CONS, CMDQEN, EVENTQ, EVENTQEN, NSNH_ALL, RAM, RESUME, SMMUEN,
+from smmuv3 import (EVENTQ_LOG2, EVENTQ_PROD, Edu, GERROR, GERRORN, NSNH_ALL, RAM, RESUME,
                     STALL_TERM, command, sync)
 
 VA = 0x400000
@@ -307,7 +307,6 @@ def _(t):
 @test('a device that cannot wait is terminated', each={'s': (0, 1)})
 def _(t):
     with t.bed(stall_model=0, extra=('-device', 'edu,addr=3,dma_mask=0xffffffffffff')) as bed:
-        from smmuv3 import Edu
         edu = Edu(bed.m, 3)
         s = Setup(bed, s=t.p['s'])
         bed.attach(edu, ste(S1, s.ctx))

@@ -3,12 +3,11 @@
 
 import struct
 
-from bed import *                                         # noqa: F403
-from bed import (C_BAD_CD, C_BAD_STE, C_BAD_SUBSTREAMID, CLASS_CD, CLASS_IN, CLASS_TT, F_CD_FETCH,
-                 F_PERMISSION, F_STREAM_DISABLED, F_TRANSLATION, NESTED, PAGE, RO, S1, S2, SHIFT,
-                 Tables, cd, ste)
+from bed import (CLASS_CD, CLASS_IN, CLASS_TT, C_BAD_CD, C_BAD_STE, C_BAD_SUBSTREAMID, F_CD_FETCH,
+                 F_PERMISSION, F_STREAM_DISABLED, F_TRANSLATION, IDR0, IDR1, NESTED, PAGE, RO, S1,
+                 S2, SHIFT, Tables, cd, ste)
 from harness import test
-from smmuv3 import (CFGI_ALL, CFGI_CD, CFGI_CD_ALL, CFGI_STE, NSNH_ALL, RAM, STRTAB, command, sync,
+from smmuv3 import (CFGI_ALL, CFGI_CD, CFGI_CD_ALL, CFGI_STE, Edu, NSNH_ALL, RAM, command, sync,
                     tlbi_asid)
 
 VA = 0x400000
@@ -326,7 +325,6 @@ def _(t):
 @test('a device without PASID goes the same way', each={'dss': (0, 1, 2)})
 def _(t):
     with t.bed(ssidsize=16, extra=('-device', 'edu,addr=3,dma_mask=0xffffffffffff')) as bed:
-        from smmuv3 import Edu
         edu = Edu(bed.m, 3)
         s = Setup(bed, dss=t.p['dss'], ssids=(0, 1))
         bed.write_ste(edu, s.ste())

@@ -2,10 +2,9 @@
 """ATC_INVs from a VCMDQ reach the device, and its CMD_SYNC waits for the answer."""
 
 import model
-from ats import CERROR_ATC, VA, Setup
-from bed import *                                         # noqa: F403
-from bed import INV_HOLD, INV_LATE, INV_NEVER, PAGE
-from block import Q_CONFIG, Block, Queue
+from ats import CERROR_ATC, Setup, VA
+from bed import ATS, INV_DELAY, INV_GO, INV_HELD, INV_HOLD, INV_LATE, INV_MODE, INV_NEVER, PAGE
+from block import Block, Q_CONFIG, Queue
 from harness import test
 from machine import MS
 from smmuv3 import NSNH_ALL, atc_inv, command, sync
@@ -40,7 +39,7 @@ def _(t):
         t.eq('the block\'s count', model.get(bed.m, 'atc-invs'), 1)
 
 
-@test('VCMDQ: CMD_SYNC waits for its own ATC_INVs, other queues do not')
+@test('VCMDQ: CMD_SYNC waits for its own ATC_INVs, other VCMDQs do not')
 def _(t):
     with t.bed(**ON) as bed:
         s = Setup(bed)
@@ -49,13 +48,48 @@ def _(t):
         a.push(atc_inv(VSID), sync(), sync())
         t.eq('CONS is at CMD_SYNC', a.cons(), 1)
         t.eq('another VCMDQ', b.run(sync()), 0)
-        t.eq('the SMMU\'s queue', bed.cmd(command(NSNH_ALL), sync()), 0)
+        # It collects what became of the VCMDQs' ATC_INVs
+        bed.put(command(NSNH_ALL), sync())
         bed.m.step(20 * MS)
         t.eq('it still waits', a.cons(), 1)
+        t.ok('the SMMU\'s queue waits, too', not bed.done())
         s.d.wr(INV_GO, 1)
         bed.m.sync()
         t.eq('answered', a.cons(), 3)
         t.eq('no error', a.error(), 0)
+        t.ok('the SMMU\'s queue', bed.done())
+
+
+@test('a CMD_SYNC of the SMMU\'s queue does not wait for later ATC_INVs of VCMDQs')
+def _(t):
+    with t.bed(**ON) as bed:
+        s = Setup(bed)
+        q = queues(bed, 1)[0]
+        s.d.wr(INV_MODE, INV_LATE)
+        s.d.wr(INV_DELAY, 20 * MS)
+        q.push(atc_inv(VSID))
+        bed.put(sync())
+        bed.m.step(15 * MS)
+        q.push(atc_inv(VSID))
+        t.ok('before the first answer', not bed.done())
+        bed.m.step(10 * MS)
+        t.ok('after it', bed.done())
+        t.eq('an answer is due', s.d.rd(INV_HELD), 1)
+
+
+@test('a time-out without CMD_SYNC behind it is collected by the SMMU\'s queue')
+def _(t):
+    with t.bed(atc_timeout_ms=30, **ON) as bed:
+        s = Setup(bed)
+        q = queues(bed, 1)[0]
+        s.d.wr(INV_MODE, INV_NEVER)
+        q.push(atc_inv(VSID))
+        bed.put(sync())
+        bed.m.step(29 * MS)
+        t.ok('before', not bed.done())
+        bed.m.step(2 * MS)
+        t.ok('after', bed.done())
+        t.eq('the next user of the VCMDQ', q.run(sync()), 0)
 
 
 @test('VCMDQ: the time-out is the error of the queue that sent the ATC_INV')

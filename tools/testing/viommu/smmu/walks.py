@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """S2FWB and HTTU: IHI0070 5.2, 5.4, 3.13; DDI0487 D8.5, D8.6."""
 
-from bed import *                                         # noqa: F403
-from bed import (AF, C_BAD_CD, C_BAD_STE, CLASS_IN, CLASS_TT, DBM, F_ACCESS, F_PERMISSION, NESTED,
-                 PAGE, RO, S1, S2, S2R, S2W, SHIFT, Tables, cd, ste)
+from bed import (AF, ATS, CLASS_IN, CLASS_TT, C_BAD_CD, DBM, F_ACCESS, F_PERMISSION, IDR0, IDR3,
+                 NESTED, PAGE, RESULT2, RO, S1, S2, S2R, S2W, SHIFT, Tables, WRITE_TREQ, ste)
 from harness import test
-from smmuv3 import NSNH_ALL, RAM, command, sync
+from smmuv3 import CFGI_STE, NH_ALL, NH_VAA, NSNH_ALL, RAM, S2_IPA, command, sync, tlbi_va
 
 VA = 0x400000
 WB, NC, DEVICE = 0xff, 0x44, 0x00
@@ -278,3 +277,49 @@ def _(t):
         t.eq('read', s.d.read(VA), 'ok')
         t.eq('write', s.d.write(VA), 'abort')
         t.event(bed, 'event', {'kind': F_PERMISSION, 's2': 0})
+
+
+@test('4.4: TLBI_NH_VAA leaves stage 2, TLBI_S2_IPA leaves stage 1', each={'how': ('VAA', 'IPA')})
+def _(t):
+    with t.bed(ssidsize=1) as bed:
+        # The page's VA is its IPA, and the same VMID has a stream of stage 2 alone
+        s = Setup(bed)
+        other = bed.pages()
+        va = s.page + SHIFT
+        s.tables.map(va, va)
+        for table in s.tables.tables.values():
+            s.s2.map(table + SHIFT, table)
+        s.flush()
+        t.eq('nested', s.d.read(va), 'ok')
+        bed.write_ste(s.d, ste(S2, s2=s.s2))
+        bed.cmd(command(CFGI_STE, s.d.sid << 32, 1), sync())
+        t.eq('stage 2', s.d.read(va), 'ok')
+        for page in (s.page, other):
+            bed.store64(page, page)
+        s.s2.map(va, other)
+        bed.cmd(tlbi_va(1, 0, va, opcode=NH_VAA if t.p['how'] == 'VAA' else S2_IPA), sync())
+        s.d.read(va)
+        t.eq('stage 2 reads', int.from_bytes(s.d.buffer(8), 'little'),
+             s.page if t.p['how'] == 'VAA' else other)
+        bed.write_ste(s.d, ste(NESTED, s.ctx + SHIFT, s.s2))
+        bed.cmd(command(CFGI_STE, s.d.sid << 32, 1), sync())
+        s.d.read(va)
+        t.eq('nested reads', int.from_bytes(s.d.buffer(8), 'little'), s.page)
+
+
+@test('the TLB keeps stage 2 until a TLBI of stage 2', each={'how': ('NH_ALL', 'S2_IPA', 'both')})
+def _(t):
+    with t.bed(ssidsize=1) as bed:
+        s = Setup(bed)
+        other = bed.pages()
+        for page in (s.page, other):
+            bed.store64(page, page)
+        t.eq('before', s.d.read(VA), 'ok')
+        s.s2.map(s.page + SHIFT, other)
+        commands = [tlbi_va(1, 0, s.page + SHIFT, opcode=S2_IPA)] if t.p['how'] != 'NH_ALL' else []
+        if t.p['how'] != 'S2_IPA':
+            commands.append(command(NH_ALL, 1 << 32))
+        bed.cmd(*commands, sync())
+        s.d.read(VA)
+        t.eq('the page', int.from_bytes(s.d.buffer(8), 'little'),
+             other if t.p['how'] == 'both' else s.page)

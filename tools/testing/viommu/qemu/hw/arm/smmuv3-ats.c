@@ -36,6 +36,38 @@ static void smmuv3_atc_bh(void *opaque)
     }
 }
 
+static void smmuv3_atc_ready(SMMUv3State *s, SMMUv3CmdWait *w)
+{
+    if (!w->ready) {
+        w->ready = true;
+        QTAILQ_INSERT_TAIL(&s->atc_ready, w, next);
+        qemu_bh_schedule(s->atc_bh);
+    }
+}
+
+/*
+ * A CMD_SYNC on the SMMU's own queue waits for the ATC_INVs of all queues that
+ * there were when it was reached: it also collects those of other queues.
+ */
+static bool smmuv3_atc_earlier(SMMUv3State *s)
+{
+    SMMUv3AtcInv *i = QTAILQ_FIRST(&s->atc_invs);
+
+    return i && i->tag <= s->atc_sync_tag;
+}
+
+bool smmuv3_atc_sync_waits(SMMUv3State *s)
+{
+    if (!s->atc_sync_tag) {
+        s->atc_sync_tag = s->atc_tag;
+    }
+    if (smmuv3_atc_earlier(s)) {
+        return true;
+    }
+    s->atc_sync_tag = 0;
+    return false;
+}
+
 static void smmuv3_atc_end(SMMUv3State *s, SMMUv3AtcInv *i, bool lost)
 {
     SMMUv3CmdWait *w = i->wait;
@@ -44,10 +76,12 @@ static void smmuv3_atc_end(SMMUv3State *s, SMMUv3AtcInv *i, bool lost)
     QTAILQ_REMOVE(&s->atc_invs, i, next);
     g_free(i);
     w->lost |= lost;
-    if (!--w->outstanding && !w->ready) {
-        w->ready = true;
-        QTAILQ_INSERT_TAIL(&s->atc_ready, w, next);
-        qemu_bh_schedule(s->atc_bh);
+    if (!--w->outstanding) {
+        smmuv3_atc_ready(s, w);
+    }
+    /* After the queue that sent it: a time-out is that queue's error */
+    if (s->atc_sync_tag && !smmuv3_atc_earlier(s)) {
+        smmuv3_atc_ready(s, &s->cmdq_wait);
     }
 }
 
@@ -155,4 +189,5 @@ void smmuv3_atc_reset(SMMUv3State *s)
         w->ready = false;
     }
     timer_del(s->atc_timer);
+    s->atc_sync_tag = 0;
 }

@@ -162,6 +162,7 @@ enum { INV_NOW, INV_LATE, INV_NEVER, INV_HOLD, INV_MODES };
 #define KNOB_INV_NO_PASID   BIT(2) /* a PASID in an invalidation is ignored */
 #define KNOB_INV_PAGE       BIT(3) /* only the first page of a range */
 #define KNOB_INV_ALL        BIT(4) /* any invalidation empties the ATC */
+#define KNOB_INV_ATS_OFF    BIT(5) /* no answer while ATS is disabled */
 
 #define FNV_BASIS           0xcbf29ce484222325ULL
 #define FNV_PRIME           0x100000001b3ULL
@@ -411,10 +412,10 @@ static bool vdma_invalidate(IOMMUPortClient *c, const IOMMUPortInv *inv,
                   (uint64_t)inv->has_pasid << 32 | (uint64_t)inv->global << 33;
     trace_viommu_dma_inv(inv->addr, inv->addr_mask, inv->has_pasid, inv->pasid,
                          inv->global, d->inv_mode);
-    if (!vdma_ats_on(d)) {
-        /* PCIe 10.3.8: Unsupported Request, so no completion comes */
+    if (!d->ats || (!vdma_ats_on(d) && d->knobs & KNOB_INV_ATS_OFF)) {
+        /* Unsupported Request, so no completion comes */
         qemu_log_mask(LOG_GUEST_ERROR,
-                      "viommu-dma: invalidation with ATS disabled\n");
+                      "viommu-dma: invalidation without ATS\n");
         return false;
     }
     vdma_atc_invalidate(d, inv);
