@@ -54,7 +54,7 @@ static int map(struct _test_data_dmabuf *self, __u64 iova)
 /* A domain of the IOAS @id */
 static __u32 domain(struct _test_data_dmabuf *self, __u32 id)
 {
-	__u32 hwpt_id;
+	__u32 hwpt_id = 0;
 
 	if (hwpt_alloc(self->fd, self->dev_id, id, 0, &hwpt_id))
 		abort();
@@ -63,7 +63,7 @@ static __u32 domain(struct _test_data_dmabuf *self, __u32 id)
 
 static __u32 ioas(struct _test_data_dmabuf *self)
 {
-	__u32 id;
+	__u32 id = 0;
 
 	if (_test_ioctl_ioas_alloc(self->fd, &id))
 		abort();
@@ -426,7 +426,7 @@ TEST_F(dmabuf, change_process_accepts_it)
 TEST_F(dmabuf, revoke_empties_all_domains)
 {
 	__u32 first, second, copy_ioas = ioas(self), copy_id;
-	__u64 unmapped = 0;
+	uint64_t unmapped = 0;
 
 	first = domain(self, self->ioas_id);
 	ASSERT_EQ(0, map(self, IOVA));
@@ -701,9 +701,13 @@ TEST_F(dmabuf, fail_nth_leaves_nothing)
 	      ASSERT_EQ(0, ioas_unmap(self->fd, self->ioas_id, IOVA,
 				      BUF_SIZE)));
 	ASSERT_EQ(0, map(self, IOVA));
+	/* A copy whose answer cannot be written stays, so remove it if it is there */
 	SWEEP(3, ioas_copy(self->fd, copy_ioas, self->ioas_id, IOVA, BUF_SIZE,
 			   IOVA),
-	      EXPECT_MAPPED(first, IOVA),
+	      ({
+		EXPECT_MAPPED(first, IOVA);
+		ioas_unmap(self->fd, copy_ioas, IOVA, BUF_SIZE);
+	      }),
 	      ASSERT_EQ(0, ioas_unmap(self->fd, copy_ioas, IOVA, BUF_SIZE)));
 	SWEEP(2, hwpt_alloc(self->fd, self->dev_id, self->ioas_id, 0,
 			    &hwpt_id),

@@ -440,12 +440,18 @@ TEST_F(bar, low_power_entry_revokes)
 		.flags = VFIO_DEVICE_FEATURE_SET |
 			 VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY,
 	};
+	int buf;
 
 	EXPECT_TRUE(arrives(self));
 	ASSERT_EQ(0, call(self->target.fd, VFIO_DEVICE_FEATURE, &entry));
 	EXPECT_TRUE(faults(self));
 	unmap_bar(self);
 	EXPECT_EQ(ENODEV, map_buf(&self->vm, self->target.buf, 0, BAR_SIZE));
+	/* Memory decoding is on, but that does not count */
+	buf = target_export(&self->target);
+	ASSERT_LE(0, buf);
+	EXPECT_EQ(ENODEV, map_buf(&self->vm, buf, 0, BAR_SIZE));
+	close(buf);
 	entry.flags = VFIO_DEVICE_FEATURE_SET |
 		      VFIO_DEVICE_FEATURE_LOW_POWER_EXIT;
 	ASSERT_EQ(0, call(self->target.fd, VFIO_DEVICE_FEATURE, &entry));

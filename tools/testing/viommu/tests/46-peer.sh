@@ -4,7 +4,7 @@
 # beside
 # long
 # The selftests of a newer kernel, for what both have: vIOMMUs on the mock driver, with
-# vDEVICEs, vEVENTQs, HW queues and mmap, and IOMMU_IOAS_CHANGE_PROCESS.
+# vDEVICEs, vEVENTQs, HW queues and mmap, IOMMU_IOAS_CHANGE_PROCESS, and dma-bufs.
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
 
@@ -26,6 +26,8 @@ export MACHINE_INITRD=$scratch/initrd
 vm --timeout 500 --may-skip '^iommufd_viommu: iommufd_viommu[.]no_viommu[.]' --run - peer << 'END'
 t -t 250 iommufd_viommu peer-iommufd -f iommufd_viommu
 t -t 150 change_process peer-iommufd -f change_process
+t -t 100 dmabuf_simple peer-iommufd -t dmabuf_simple
+t -t 100 dmabuf_revoke peer-iommufd -t dmabuf_revoke
 END
 
 # all_pass <fixture> <number of its tests>
@@ -43,3 +45,4 @@ all_pass()
 
 all_pass iommufd_viommu 16
 all_pass change_process 3
+all_pass iommufd_ioas 8
