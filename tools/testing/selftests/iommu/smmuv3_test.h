@@ -53,6 +53,7 @@ struct host {
 	int kmsg;
 	__le32 *regs;
 	__u32 gerror;
+	__u32 cmdq_err;	/* of the last error, which stays there */
 };
 
 static __u32 host_reg(const struct host *host, unsigned int reg)
@@ -77,8 +78,10 @@ static void host_watch(struct host *host, const struct edu_slot *slot)
 	close(fd);
 	if (host->regs == MAP_FAILED)
 		host->regs = NULL;
-	else
+	else {
 		host->gerror = host_reg(host, SMMU_GERROR);
+		host->cmdq_err = host_reg(host, SMMU_CMDQ_CONS) & SMMU_CMDQ_ERR;
+	}
 }
 
 static bool host_is_fine(struct host *host)
@@ -112,7 +115,7 @@ static bool host_is_fine(struct host *host)
 		__u32 cons = host_reg(host, SMMU_CMDQ_CONS);
 
 		if (gerror != host->gerror || gerror != gerrorn ||
-		    cons & SMMU_CMDQ_ERR) {
+		    (cons & SMMU_CMDQ_ERR) != host->cmdq_err) {
 			fprintf(stderr,
 				"# GERROR %#x, was %#x, GERRORN %#x, CMDQ_CONS %#x\n",
 				gerror, host->gerror, gerrorn, cons);
