@@ -8,6 +8,7 @@
  * then lets somebody invalidate it.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "../kselftest_harness.h"
@@ -152,6 +153,19 @@ FIXTURE_TEARDOWN(ats)
 	dma_close(&self->guest.edu);
 	vm_free(&self->vm);
 	EXPECT_TRUE(host_is_fine(&self->host));
+}
+
+/* VMMs turn ATS of the guest on by this. */
+TEST_F(ats, hw_info_offers_ats)
+{
+	struct iommu_hw_info_arm_smmuv3 info;
+	__u32 type = 0, len = sizeof(info);
+	__u64 caps = ~0ULL;
+
+	ASSERT_EQ(0, __hw_info(&self->vm, self->guest.edu.dev_id, 0, &type,
+			       &info, &len, &caps));
+	EXPECT_EQ(0, caps & IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED);
+	EXPECT_NE(0, info.idr[0] & IDR0_ATS);
 }
 
 /* One request, then the ATC knows it, and the SMMU isn't asked again. */
@@ -610,7 +624,20 @@ TEST_F(two_vms, silent_device_recovers)
 	forgive(&self->host);
 }
 
-/* Neither the ATC_INV nor what follows it counts. */
+static void run_on(int cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	must(sched_setaffinity(0, sizeof(cpus), &cpus) ? errno : 0,
+	     "sched_setaffinity");
+}
+
+/*
+ * Neither the ATC_INV nor what follows it counts, on whichever CPU: one of them gets
+ * the interrupt by which the SMMU reports it.
+ */
 TEST_F(two_vms, silent_device_is_a_timeout)
 {
 	struct guest *guest = &self->guest[0];
@@ -621,12 +648,13 @@ TEST_F(two_vms, silent_device_is_a_timeout)
 
 	ASSERT_TRUE(atc_stale(guest, &c, VA));
 	edu_set(&guest->edu, DMA_INV_MODE, DMA_INV_NEVER);
-	for (i = 0; i < 3; i++) {
+	for (i = 0; i < sysconf(_SC_NPROCESSORS_ONLN); i++) {
+		run_on(i);
 		start = now_ms();
 		rc = silent_cmds(guest, &num);
 		EXPECT_EQ(ETIMEDOUT, rc);
 		EXPECT_EQ(2, num)
-			TH_LOG("round %d, %llu ms", i, now_ms() - start);
+			TH_LOG("CPU %d, %llu ms", i, now_ms() - start);
 	}
 	forgive(&self->host);
 }
@@ -648,7 +676,7 @@ TEST_F(two_vms, silent_device_leaves_the_other_vm_alone)
 	n.stop = true;
 	pthread_join(thread, NULL);
 	EXPECT_EQ(0, n.bad) TH_LOG("of %u, errno %d", n.rounds, n.rc);
-	EXPECT_LT(5, n.rounds);
+	EXPECT_LT(0, n.rounds);
 	forgive(&self->host);
 }
 
@@ -943,6 +971,30 @@ TEST_F(stall, fault_of_stage2_is_an_abort)
 		  dma_write(&guest->edu, DMA_UNTRANSLATED, DIMM, 1));
 	EXPECT_EQ(0, edu_get(&guest->edu, DMA_STALLS));
 	EXPECT_TRUE(is_empty(&self->q));
+}
+
+/*
+ * An SMMU with STALL_MODEL 0b10 cannot be told not to stall. Nobody would answer the
+ * faults of a guest's stage 1.
+ */
+TEST(smmu_that_always_stalls_has_no_viommu)
+{
+	const struct edu_slot *slot = edu_own_group(0);
+	struct vm vm;
+	struct edu edu;
+	__u32 id;
+
+	if (!slot || IDR0_STALL_MODEL(smmu_reg(slot, 0)) != 2)
+		SKIP(return, "needs an SMMU that always stalls (STALL_MODEL 2)");
+	vm_init(&vm);
+	edu_open(&edu, &vm, slot);
+	if (!__hwpt_alloc(&vm, edu.dev_id, vm.ioas, IOMMU_HWPT_ALLOC_NEST_PARENT,
+			  IOMMU_HWPT_DATA_NONE, NULL, 0, &vm.s2))
+		EXPECT_EQ(EOPNOTSUPP,
+			  __viommu_alloc(&vm, edu.dev_id, vm.s2,
+					 IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &id));
+	edu_close(&edu);
+	vm_free(&vm);
 }
 
 TEST_HARNESS_MAIN
