@@ -76,9 +76,9 @@ static void host_watch(struct host *host, const struct edu_slot *slot)
 		return;
 	host->regs = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, slot->smmu);
 	close(fd);
-	if (host->regs == MAP_FAILED)
+	if (host->regs == MAP_FAILED) {
 		host->regs = NULL;
-	else {
+	} else {
 		host->gerror = host_reg(host, SMMU_GERROR);
 		host->cmdq_err = host_reg(host, SMMU_CMDQ_CONS) & SMMU_CMDQ_ERR;
 	}
