@@ -79,7 +79,7 @@
 [0001]       Memory Flags (decoded below) : 07
                                 Coherency : 1
                          Device Attribute : 1
-[0004]                      ATS Attribute : 00000000
+[0004]                      ATS Attribute : 00000001
 [0004]                 PCI Segment Number : 00000000
 [0001]                  Memory Size Limit : 40
 [0003]                           Reserved : 000000

@@ -379,7 +379,7 @@ static int by_name(const void *a, const void *b)
 		      ((const struct edu_slot *)b)->bdf);
 }
 
-static void edu_describe(struct edu_slot *slot)
+static void slot_describe(struct edu_slot *slot, __u32 id)
 {
 	char path[PATH_MAX], group[16];
 	struct dirent *entry;
@@ -401,7 +401,7 @@ static void edu_describe(struct edu_slot *slot)
 		if (entry->d_name[0] == '.')
 			continue;
 		slot->members++;
-		if (pci_read(entry->d_name, PCI_VENDOR_ID, 4) == EDU_ID)
+		if (pci_read(entry->d_name, PCI_VENDOR_ID, 4) == id)
 			slot->edus++;
 	}
 	closedir(dir);
@@ -425,7 +425,8 @@ bool vfio_bind(const char *bdf)
 	       !strcmp(driver, "vfio-pci");
 }
 
-int edu_find(struct edu_slot *slots, int max, const char **why)
+int slot_find(__u32 id, const char *none, struct edu_slot *slots, int max,
+	      const char **why)
 {
 	char iommu[NAME_MAX];
 	int i, n = 0, all = 0;
@@ -438,13 +439,13 @@ int edu_find(struct edu_slot *slots, int max, const char **why)
 	*why = "no vfio-pci (CONFIG_VFIO_PCI)";
 	if (access(VFIO_PCI, F_OK))
 		return 0;
-	*why = "no edu device (PCI 1234:11e8) behind an SMMUv3";
+	*why = none;
 	dir = opendir(PCI_DEVICES);
 	if (!dir)
 		return 0;
 	while (all < max && (entry = readdir(dir))) {
 		if (strlen(entry->d_name) < sizeof(slots->bdf) &&
-		    pci_read(entry->d_name, PCI_VENDOR_ID, 4) == EDU_ID)
+		    pci_read(entry->d_name, PCI_VENDOR_ID, 4) == id)
 			memcpy(slots[all++].bdf, entry->d_name,
 			       strlen(entry->d_name) + 1);
 	}
@@ -454,7 +455,7 @@ int edu_find(struct edu_slot *slots, int max, const char **why)
 	/* A device may get its IOMMU, and its group, with its driver only. */
 	for (i = 0; i < all; i++) {
 		if (!vfio_bind(slots[i].bdf)) {
-			*why = "an edu device that vfio-pci does not take";
+			*why = "a device that vfio-pci does not take";
 			continue;
 		}
 		if (link_name(slots[i].bdf, "iommu", iommu, sizeof(iommu)) ||
@@ -464,8 +465,14 @@ int edu_find(struct edu_slot *slots, int max, const char **why)
 		slots[n++].smmu = strtoull(iommu + 6, NULL, 0);
 	}
 	for (i = 0; i < n; i++)
-		edu_describe(&slots[i]);
+		slot_describe(&slots[i], id);
 	return n;
+}
+
+int edu_find(struct edu_slot *slots, int max, const char **why)
+{
+	return slot_find(EDU_ID, "no edu device (PCI 1234:11e8) behind an SMMUv3",
+			 slots, max, why);
 }
 
 int vfio_cdev_open(const char *bdf)
@@ -492,7 +499,7 @@ int vfio_cdev_open(const char *bdf)
 	return fd;
 }
 
-static __u64 vfio_region(struct edu *edu, __u32 index)
+static struct vfio_region_info vfio_region(struct edu *edu, __u32 index)
 {
 	struct vfio_region_info info = {
 		.argsz = sizeof(info),
@@ -501,7 +508,7 @@ static __u64 vfio_region(struct edu *edu, __u32 index)
 
 	must(xioctl(edu->fd, VFIO_DEVICE_GET_REGION_INFO, &info),
 	     "VFIO_DEVICE_GET_REGION_INFO");
-	return info.offset;
+	return info;
 }
 
 static void edu_set_master(struct edu *edu)
@@ -522,6 +529,7 @@ int __edu_open(struct edu *edu, struct vm *vm, const struct edu_slot *slot)
 		.argsz = sizeof(bind),
 		.iommufd = vm->iommufd,
 	};
+	struct vfio_region_info bar;
 	int rc;
 
 	memset(edu, 0, sizeof(*edu));
@@ -537,10 +545,12 @@ int __edu_open(struct edu *edu, struct vm *vm, const struct edu_slot *slot)
 	}
 	edu->dev_id = bind.out_devid;
 
-	edu->config = vfio_region(edu, VFIO_PCI_CONFIG_REGION_INDEX);
+	edu->config = vfio_region(edu, VFIO_PCI_CONFIG_REGION_INDEX).offset;
 	edu_set_master(edu);
-	edu->regs = mmap(NULL, EDU_BAR_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
-			 edu->fd, vfio_region(edu, VFIO_PCI_BAR0_REGION_INDEX));
+	bar = vfio_region(edu, VFIO_PCI_BAR0_REGION_INDEX);
+	edu->regs_size = bar.size;
+	edu->regs = mmap(NULL, bar.size, PROT_READ | PROT_WRITE, MAP_SHARED,
+			 edu->fd, bar.offset);
 	if (edu->regs == MAP_FAILED)
 		die("%s: BAR0: %s", slot->bdf, strerror(errno));
 	return 0;
@@ -556,7 +566,7 @@ void edu_open(struct edu *edu, struct vm *vm, const struct edu_slot *slot)
 
 void edu_close(struct edu *edu)
 {
-	munmap(edu->regs, EDU_BAR_SIZE);
+	munmap(edu->regs, edu->regs_size);
 	close(edu->fd);
 	edu->fd = -1;
 }
@@ -578,6 +588,7 @@ void edu_open_host(struct edu *edu, const struct edu_slot *slot)
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		die("%s: %s", path, strerror(errno));
+	edu->regs_size = EDU_BAR_SIZE;
 	edu->regs = mmap(NULL, EDU_BAR_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
 			 fd, 0);
 	if (edu->regs == MAP_FAILED)
@@ -611,13 +622,13 @@ void edu_detach(struct edu *edu)
 }
 
 /* One access of 64 bits each, which the compiler neither splits nor drops */
-static __u64 edu_get(struct edu *edu, unsigned int reg)
+__u64 edu_get(struct edu *edu, unsigned int reg)
 {
 	return le64toh(__atomic_load_n((__le64 *)(edu->regs + reg),
 				       __ATOMIC_RELAXED));
 }
 
-static void edu_set(struct edu *edu, unsigned int reg, __u64 val)
+void edu_set(struct edu *edu, unsigned int reg, __u64 val)
 {
 	__atomic_store_n((__le64 *)(edu->regs + reg), htole64(val),
 			 __ATOMIC_RELAXED);
@@ -630,7 +641,7 @@ static void edu_set32(struct edu *edu, unsigned int reg, __u32 val)
 }
 
 /* The device must see what was written to memory before it is started. */
-static void edu_wmb(void)
+void edu_wmb(void)
 {
 #ifdef __aarch64__
 	asm volatile("dsb st" : : : "memory");
@@ -639,7 +650,7 @@ static void edu_wmb(void)
 #endif
 }
 
-static void edu_rmb(void)
+void edu_rmb(void)
 {
 #ifdef __aarch64__
 	asm volatile("dsb ld" : : : "memory");

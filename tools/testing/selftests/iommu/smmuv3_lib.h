@@ -138,6 +138,9 @@ struct edu_slot {
  * used.
  */
 int edu_find(struct edu_slot *slots, int max, const char **why);
+/* The same for devices with this ID, as config space has it. @none: no such one */
+int slot_find(__u32 id, const char *none, struct edu_slot *slots, int max,
+	      const char **why);
 
 struct edu {
 	const struct edu_slot *slot;
@@ -145,6 +148,7 @@ struct edu {
 	int fd;
 	__u32 dev_id;
 	void *regs;
+	size_t regs_size;
 	__u64 config;		/* config space's offset in fd */
 	int irq;		/* eventfd of its MSI */
 	unsigned int load;	/* which edu_load_tokens() it was */
@@ -163,6 +167,12 @@ void edu_open_host(struct edu *edu, const struct edu_slot *slot);
 int __edu_attach(struct edu *edu, __u32 pt_id);
 void edu_attach(struct edu *edu, __u32 pt_id);
 void edu_detach(struct edu *edu);
+
+/* Registers of 64 bits, and barriers between them and memory */
+__u64 edu_get(struct edu *edu, unsigned int reg);
+void edu_set(struct edu *edu, unsigned int reg, __u64 val);
+void edu_wmb(void);
+void edu_rmb(void);
 
 /*
  * The device has 4 KiB of memory. Copy @len bytes from @iova to offset @off
@@ -234,6 +244,7 @@ void s1_map_flip(struct s1 *s1, __u64 va, __u64 gpa, __u64 flip);
 
 /* IHI0070 section 5.4: bits of a CD's first word that a guest can get wrong */
 #define CD_0_V			_BITULL(31)
+#define CD_0_S			_BITULL(44)
 #define CD_0_R			_BITULL(45)
 
 /* IHI0070 section 5.2: the first two words of an STE. */

@@ -1,0 +1,1000 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * ATS, PASIDs and stalls of a VM's device on an SMMUv3. The devices are viommu-dma, see
+ * smmuv3_dma_dev.h.
+ *
+ * A device keeps what a translation request gave it until an ATC_INV removes it. So a
+ * test fills the ATC, changes memory, sees the device go by the old entry, and only
+ * then lets somebody invalidate it.
+ */
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+
+#include "../kselftest_harness.h"
+#include "smmuv3_dma_dev.h"
+#define find_devices dma_find
+#include "smmuv3_test.h"
+#include "smmuv3_vevent.h"
+
+#define OTHER_VSID	7
+#define MS		1000000UL
+
+/* IHI0070 6.3.1, 6.3.2 */
+#define IDR0_ATS		_BITUL(10)
+#define IDR0_STALL_MODEL(x)	(((x) >> 24) & 3)
+#define IDR1_SSIDSIZE(x)	(((x) >> 6) & 0x1f)
+
+/* ---- What a guest with ATS does ---- */
+
+static struct iommu_hwpt_arm_smmuv3 vste_eats(const struct s1 *s1, int eats)
+{
+	struct iommu_hwpt_arm_smmuv3 vste = vste_s1(s1);
+
+	vste.ste[1] |= htole64((__u64)eats << 28);
+	return vste;
+}
+
+/* IHI0070 4.5.1: log2 of the pages at @va, 52 for all */
+static struct iommu_viommu_arm_smmuv3_invalidate
+atc_inv(__u32 vsid, __u64 va, unsigned int size)
+{
+	return cmd_raw(CMD_ATC_INV | (__u64)vsid << 32,
+		       (va & ~(GUEST_PAGE - 1)) | size);
+}
+
+#define SSV	_BITULL(11)
+
+static struct iommu_viommu_arm_smmuv3_invalidate
+with_ssid(struct iommu_viommu_arm_smmuv3_invalidate cmd, __u64 ssv, __u32 ssid)
+{
+	cmd.cmd[0] |= htole64(ssv | (__u64)ssid << 12);
+	return cmd;
+}
+
+/* To stage 1 with ATS */
+static void ats_start(struct guest *guest, __u32 vsid)
+{
+	guest->vdevice = vdevice_alloc(guest->vm, guest->viommu,
+				       guest->edu.dev_id, vsid);
+	guest->nested = guest_nested(guest, vste_eats(&guest->s1, 1));
+	edu_attach(&guest->edu, guest->nested);
+}
+
+/*
+ * The device's ATC has @va, then the guest lets @va point elsewhere and removes it
+ * from the SMMU's TLB. Returns false if the device doesn't go by its ATC.
+ */
+static bool atc_stale(struct guest *guest, struct change *c, __u64 va)
+{
+	c->va = va;
+	c->before = vm_alloc(guest->vm, 1);
+	c->after = vm_alloc(guest->vm, 1);
+	s1_map(&guest->s1, va, c->before);
+	if (dma_lands(&guest->edu, DMA_ATC, va) != c->before)
+		return false;
+	s1_map(&guest->s1, va, c->after);
+	guest_cmd(guest, cmd_tlbi_nh_va(guest->s1.asid, va));
+	return dma_lands(&guest->edu, DMA_UNTRANSLATED, va) == c->after &&
+	       dma_lands(&guest->edu, DMA_ATC, va) == c->before;
+}
+
+static bool atc_has(struct guest *guest, const struct change *c)
+{
+	return dma_lands(&guest->edu, DMA_ATC, c->va) == c->before;
+}
+
+static bool atc_lost(struct guest *guest, const struct change *c)
+{
+	return dma_probe(&guest->edu, DMA_ATC, c->va, NULL) == DMA_NOT_IN_ATC &&
+	       dma_lands(&guest->edu, DMA_ATC, c->va) == c->after;
+}
+
+static __u32 smmu_reg(const struct edu_slot *slot, unsigned int reg)
+{
+	struct host host;
+	__u32 val;
+
+	host_watch(&host, slot);
+	close(host.kmsg);
+	if (!host.regs)
+		return 0;
+	val = host_reg(&host, reg);
+	munmap(host.regs, 4096);
+	return val;
+}
+
+static const char *ats_lacks(int devices)
+{
+	const char *lack = lacks(edu_own_group(devices - 1),
+				 "needs two viommu-dma devices");
+
+	if (!lack && !(smmu_reg(edu_own_group(0), 0) & IDR0_ATS))
+		lack = "needs an SMMU with ATS";
+	return lack;
+}
+
+/* The answers of the device are at once again, whatever a test has made of them. */
+static void dma_close(struct edu *edu)
+{
+	edu_set(edu, DMA_INV_MODE, DMA_INV_AT_ONCE);
+	edu_close(edu);
+}
+
+/* ---- One device of one guest ---- */
+
+FIXTURE(ats)
+{
+	struct host host;
+	struct vm vm;
+	struct guest guest;
+	void *dimm;
+};
+
+FIXTURE_SETUP(ats)
+{
+	const char *lack = ats_lacks(1);
+
+	if (lack)
+		SKIP(return, "%s", lack);
+	host_watch(&self->host, edu_own_group(0));
+	vm_init(&self->vm);
+	guest_open(&self->guest, &self->vm, edu_own_group(0));
+	ats_start(&self->guest, VSID);
+	self->dimm = mmap(NULL, GUEST_PAGE, PROT_READ | PROT_WRITE,
+			  MAP_ANONYMOUS | MAP_SHARED, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->dimm);
+}
+
+FIXTURE_TEARDOWN(ats)
+{
+	if (!self->vm.ram)
+		return;
+	dma_close(&self->guest.edu);
+	vm_free(&self->vm);
+	EXPECT_TRUE(host_is_fine(&self->host));
+}
+
+/* VMMs turn ATS of the guest on by this. */
+TEST_F(ats, hw_info_offers_ats)
+{
+	struct iommu_hw_info_arm_smmuv3 info;
+	__u32 type = 0, len = sizeof(info);
+	__u64 caps = ~0ULL;
+
+	ASSERT_EQ(0, __hw_info(&self->vm, self->guest.edu.dev_id, 0, &type,
+			       &info, &len, &caps));
+	EXPECT_EQ(0, caps & IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED);
+	EXPECT_NE(0, info.idr[0] & IDR0_ATS);
+}
+
+/* One request, then the ATC knows it, and the SMMU isn't asked again. */
+TEST_F(ats, request_is_answered_by_both_stages)
+{
+	struct guest *guest = &self->guest;
+	struct edu *edu = &guest->edu;
+	__u64 page = vm_alloc(&self->vm, 1), addr = 0, requests;
+
+	s1_map(&guest->s1, VA, page);
+	ASSERT_EQ(DMA_OK, dma_request(edu, DMA_ATC, VA, &addr));
+	requests = edu_get(edu, DMA_REQUESTS);
+	EXPECT_EQ(1, edu_get(edu, DMA_ATC_COUNT));
+	EXPECT_EQ(page, dma_lands(edu, DMA_ATC, VA));
+	EXPECT_EQ(page, dma_lands(edu, DMA_RAW, addr));
+	EXPECT_EQ(1, edu_get(edu, DMA_ATC_HITS));
+	EXPECT_EQ(requests, edu_get(edu, DMA_REQUESTS));
+}
+
+/* IHI0070 3.9: a fault of a request is no event, and the ATC doesn't keep it. */
+TEST_F(ats, request_that_faults_has_no_event)
+{
+	struct guest *guest = &self->guest;
+	__u64 page = vm_alloc(&self->vm, 1);
+	struct veventq q;
+
+	veventq_alloc(&self->vm, guest->viommu, 64, &q);
+	EXPECT_EQ(DMA_NO_PERMISSION, dma_write(&guest->edu, DMA_ATC, VA, 1));
+	EXPECT_EQ(DMA_ABORTED, dma_write(&guest->edu, DMA_UNTRANSLATED, VA, 1));
+	EXPECT_POKE(&q, 0, VSID, VA);
+	EXPECT_TRUE(is_empty(&q));
+	s1_map(&guest->s1, VA, page);
+	EXPECT_EQ(page, dma_lands(&guest->edu, DMA_ATC, VA));
+	veventq_free(&self->vm, &q);
+}
+
+TEST_F(ats, entry_stays_until_guests_atc_inv)
+{
+	struct guest *guest = &self->guest;
+	struct change c;
+
+	ASSERT_TRUE(atc_stale(guest, &c, VA));
+	guest_cmd(guest, cmd_tlbi_nh_all());
+	EXPECT_TRUE(atc_has(guest, &c));
+	guest_cmd(guest, cmd_cfgi_cd_all(VSID));
+	EXPECT_TRUE(atc_has(guest, &c));
+	guest_cmd(guest, atc_inv(VSID, VA, 0));
+	EXPECT_TRUE(atc_lost(guest, &c));
+}
+
+TEST_F(ats, atc_inv_of_a_range_spares_the_rest)
+{
+	struct guest *guest = &self->guest;
+	struct change in, end, out;
+
+	ASSERT_TRUE(atc_stale(guest, &in, VA));
+	ASSERT_TRUE(atc_stale(guest, &end, VA + 3 * GUEST_PAGE));
+	ASSERT_TRUE(atc_stale(guest, &out, VA + 4 * GUEST_PAGE));
+	guest_cmd(guest, atc_inv(VSID, VA + 8 * GUEST_PAGE, 2));
+	EXPECT_TRUE(atc_has(guest, &in));
+	guest_cmd(guest, atc_inv(VSID, VA, 2));
+	EXPECT_TRUE(atc_lost(guest, &in));
+	EXPECT_TRUE(atc_lost(guest, &end));
+	EXPECT_TRUE(atc_has(guest, &out));
+	guest_cmd(guest, atc_inv(VSID, 0, 52));
+	EXPECT_TRUE(atc_lost(guest, &out));
+}
+
+TEST_F(ats, bad_atc_inv_is_refused)
+{
+	struct guest *guest = &self->guest;
+	struct iommu_viommu_arm_smmuv3_invalidate cmds[] = {
+		atc_inv(VSID, VA2, 0),
+		atc_inv(VSID, VA2, 0),
+		atc_inv(VSID - 1, 0, 52),
+		atc_inv(VSID, 0, 52),
+	};
+	struct change c;
+	__u32 num = ARRAY_SIZE(cmds);
+	__u64 invs;
+
+	ASSERT_TRUE(atc_stale(guest, &c, VA));
+	invs = edu_get(&guest->edu, DMA_INVS);
+	EXPECT_EQ(EIO, __viommu_cmd(&self->vm, guest->viommu,
+				    atc_inv(OTHER_VSID, 0, 52)));
+	EXPECT_EQ(EIO, __viommu_cmd(&self->vm, guest->viommu,
+				    atc_inv(guest->edu.dev_id, 0, 52)));
+	EXPECT_EQ(EIO, __viommu_cmd(&self->vm, guest->viommu,
+				    atc_inv(VSID, 0, 53)));
+	EXPECT_EQ(EIO, __viommu_invalidate(&self->vm, guest->viommu, cmds,
+					   &num));
+	EXPECT_EQ(2, num);
+	EXPECT_EQ(invs + 2, edu_get(&guest->edu, DMA_INVS));
+	EXPECT_TRUE(atc_has(guest, &c));
+}
+
+/* ABI: a guest sends ATC_INVs after switching ATS off: executed, and not issued. */
+TEST_F(ats, eats_0_refuses_requests)
+{
+	struct guest *guest = &self->guest;
+	struct edu *edu = &guest->edu;
+	__u32 off = guest_nested(guest, vste_eats(&guest->s1, 0));
+	struct change c;
+	enum dma_code code;
+	__u64 invs;
+
+	ASSERT_TRUE(atc_stale(guest, &c, VA));
+	edu_attach(edu, off);
+	code = dma_request(edu, DMA_ATC, VA, NULL);
+	EXPECT_TRUE(code == DMA_UNSUPPORTED || code == DMA_ATS_OFF)
+		TH_LOG("code %d", code);
+	EXPECT_EQ(NOWHERE, dma_lands(edu, DMA_ATC, VA));
+	EXPECT_EQ(c.after, dma_lands(edu, DMA_UNTRANSLATED, VA));
+	invs = edu_get(edu, DMA_INVS);
+	guest_cmd(guest, atc_inv(VSID, 0, 52));
+	EXPECT_EQ(invs, edu_get(edu, DMA_INVS));
+
+	/* What the ATC had is gone. */
+	edu_attach(edu, guest->nested);
+	EXPECT_TRUE(atc_lost(guest, &c));
+}
+
+TEST_F(ats, abort_and_back_empties_the_atc)
+{
+	struct guest *guest = &self->guest;
+	struct edu *edu = &guest->edu;
+	__u32 still[] = {
+		guest_nested(guest, vste_abort()),
+		guest_nested(guest, vste_invalid()),
+	};
+	struct change c;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(still); i++) {
+		ASSERT_TRUE(atc_stale(guest, &c, VA + i * GUEST_PAGE));
+		edu_attach(edu, still[i]);
+		EXPECT_NE(DMA_OK, dma_request(edu, DMA_ATC, c.va, NULL));
+		EXPECT_EQ(NOWHERE, dma_lands(edu, DMA_ATC, c.va));
+		EXPECT_EQ(NOWHERE, dma_lands(edu, DMA_UNTRANSLATED, c.va));
+		guest_cmd(guest, atc_inv(VSID, 0, 52));
+		edu_attach(edu, guest->nested);
+		EXPECT_TRUE(atc_lost(guest, &c));
+	}
+}
+
+TEST_F(ats, detach_leaves_no_entry)
+{
+	struct guest *guest = &self->guest;
+	struct edu *edu = &guest->edu;
+	struct change c;
+
+	ASSERT_TRUE(atc_stale(guest, &c, VA));
+	edu_detach(edu);
+	EXPECT_EQ(NOWHERE, dma_lands(edu, DMA_ATC, VA));
+	guest_cmd(guest, atc_inv(VSID, 0, 52));
+	edu_attach(edu, guest->nested);
+	EXPECT_TRUE(atc_lost(guest, &c));
+}
+
+TEST_F(ats, closed_device_leaves_no_entry)
+{
+	struct guest *guest = &self->guest;
+	struct change c;
+
+	ASSERT_TRUE(atc_stale(guest, &c, VA));
+	guest_stop(guest);
+	guest_open(guest, &self->vm, edu_own_group(0));
+	EXPECT_EQ(0, edu_get(&guest->edu, DMA_ATC_COUNT));
+	ats_start(guest, VSID);
+	s1_map(&guest->s1, VA, c.after);
+	EXPECT_TRUE(atc_lost(guest, &c));
+}
+
+/* A change of the vSTE that leaves ATS on must not leave what the old tables gave. */
+TEST_F(ats, replace_by_other_tables_empties_the_atc)
+{
+	struct guest *guest = &self->guest;
+	__u64 page = vm_alloc(&self->vm, 1);
+	struct s1 other;
+	struct change c;
+
+	ASSERT_TRUE(atc_stale(guest, &c, VA));
+	s1_init(&other, &self->vm, ASID + 1);
+	s1_map(&other, VA, page);
+	edu_attach(&guest->edu, guest_nested(guest, vste_eats(&other, 1)));
+	EXPECT_EQ(page, dma_lands(&guest->edu, DMA_ATC, VA));
+}
+
+TEST_F(ats, late_answer_delays_the_call)
+{
+	struct guest *guest = &self->guest;
+	struct edu *edu = &guest->edu;
+	struct change c;
+	__u64 start;
+
+	ASSERT_TRUE(atc_stale(guest, &c, VA));
+	edu_set(edu, DMA_INV_MODE, DMA_INV_LATE);
+	edu_set(edu, DMA_INV_DELAY, 40 * MS);
+	start = now_ms();
+	guest_cmd(guest, atc_inv(VSID, VA, 0));
+	EXPECT_EQ(edu_get(edu, DMA_INVS), edu_get(edu, DMA_INV_DONE));
+	EXPECT_LE(39, now_ms() - start);
+	EXPECT_TRUE(atc_lost(guest, &c));
+}
+
+/* ---- Changes of stage 2 ---- */
+
+FIXTURE(ats_unmap)
+{
+	struct host host;
+	struct vm vm;
+	struct guest guest;
+	void *dimm;
+	__u64 va;
+};
+
+enum place { STAGE1, BYPASS, STAGE2 };
+
+FIXTURE_VARIANT(ats_unmap)
+{
+	enum place place;
+};
+
+FIXTURE_VARIANT_ADD(ats_unmap, stage1) { .place = STAGE1 };
+FIXTURE_VARIANT_ADD(ats_unmap, bypass) { .place = BYPASS };
+FIXTURE_VARIANT_ADD(ats_unmap, stage2) { .place = STAGE2 };
+
+FIXTURE_SETUP(ats_unmap)
+{
+	const char *lack = ats_lacks(1);
+	struct guest *guest = &self->guest;
+
+	if (lack)
+		SKIP(return, "%s", lack);
+	host_watch(&self->host, edu_own_group(0));
+	vm_init(&self->vm);
+	guest_open(guest, &self->vm, edu_own_group(0));
+	self->va = DIMM;
+	if (variant->place == STAGE1) {
+		ats_start(guest, VSID);
+		self->va = VA;
+		s1_map(&guest->s1, VA, DIMM);
+	} else if (variant->place == BYPASS) {
+		guest->vdevice = vdevice_alloc(&self->vm, guest->viommu,
+					       guest->edu.dev_id, VSID);
+		edu_attach(&guest->edu, guest_nested(guest, vste_bypass()));
+	}
+	self->dimm = mmap(NULL, GUEST_PAGE, PROT_READ | PROT_WRITE,
+			  MAP_ANONYMOUS | MAP_SHARED, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->dimm);
+	vm_map(&self->vm, DIMM, self->dimm, GUEST_PAGE);
+}
+
+FIXTURE_TEARDOWN(ats_unmap)
+{
+	if (!self->vm.ram)
+		return;
+	dma_close(&self->guest.edu);
+	vm_free(&self->vm);
+	EXPECT_TRUE(host_is_fine(&self->host));
+}
+
+TEST_F(ats_unmap, unmapped_page_is_out_of_reach)
+{
+	struct edu *edu = &self->guest.edu;
+
+	ASSERT_TRUE(dma_reaches(edu, DMA_ATC, self->va, self->dimm));
+	ASSERT_EQ(DMA_OK, dma_probe(edu, DMA_ATC, self->va, NULL));
+	vm_unmap(&self->vm, DIMM, GUEST_PAGE);
+	EXPECT_EQ(DMA_NOT_IN_ATC, dma_probe(edu, DMA_ATC, self->va, NULL));
+	EXPECT_FALSE(dma_reaches(edu, DMA_ATC, self->va, self->dimm));
+	EXPECT_FALSE(dma_reaches(edu, DMA_UNTRANSLATED, self->va, self->dimm));
+}
+
+/* The pages may have a new owner as soon as the ioctl returns. */
+TEST_F(ats_unmap, unmap_waits_for_the_answer)
+{
+	struct edu *edu = &self->guest.edu;
+	__u64 invs = edu_get(edu, DMA_INVS);
+	__u64 start;
+
+	ASSERT_TRUE(dma_reaches(edu, DMA_ATC, self->va, self->dimm));
+	edu_set(edu, DMA_INV_MODE, DMA_INV_LATE);
+	edu_set(edu, DMA_INV_DELAY, 40 * MS);
+	start = now_ms();
+	vm_unmap(&self->vm, DIMM, GUEST_PAGE);
+	EXPECT_LE(39, now_ms() - start);
+	EXPECT_LT(invs, edu_get(edu, DMA_INVS));
+	EXPECT_EQ(edu_get(edu, DMA_INVS), edu_get(edu, DMA_INV_DONE));
+	EXPECT_FALSE(dma_reaches(edu, DMA_ATC, self->va, self->dimm));
+}
+
+TEST_F(ats_unmap, other_memory_at_the_address_is_used)
+{
+	struct edu *edu = &self->guest.edu;
+	void *other = mmap(NULL, GUEST_PAGE, PROT_READ | PROT_WRITE,
+			   MAP_ANONYMOUS | MAP_SHARED, -1, 0);
+	int i;
+
+	ASSERT_NE(MAP_FAILED, other);
+	for (i = 0; i < 10; i++) {
+		void *now = i % 2 ? other : self->dimm;
+
+		ASSERT_TRUE(dma_reaches(edu, DMA_ATC, self->va, now));
+		vm_unmap(&self->vm, DIMM, GUEST_PAGE);
+		vm_map(&self->vm, DIMM, i % 2 ? self->dimm : other, GUEST_PAGE);
+		ASSERT_FALSE(dma_reaches(edu, DMA_ATC, self->va, now))
+			TH_LOG("round %d", i);
+	}
+}
+
+/* ---- Two devices ---- */
+
+/* Each in a VM of its own */
+FIXTURE(two_vms)
+{
+	struct host host;
+	struct vm vm[2];
+	struct guest guest[2];
+};
+
+FIXTURE_SETUP(two_vms)
+{
+	const char *lack = ats_lacks(2);
+	int i;
+
+	if (lack)
+		SKIP(return, "%s", lack);
+	host_watch(&self->host, edu_own_group(0));
+	for (i = 0; i < 2; i++) {
+		vm_init(&self->vm[i]);
+		guest_open(&self->guest[i], &self->vm[i], edu_own_group(i));
+		ats_start(&self->guest[i], VSID);
+	}
+}
+
+FIXTURE_TEARDOWN(two_vms)
+{
+	int i;
+
+	if (!self->vm[0].ram)
+		return;
+	for (i = 0; i < 2; i++) {
+		dma_close(&self->guest[i].edu);
+		vm_free(&self->vm[i]);
+	}
+	EXPECT_TRUE(host_is_fine(&self->host));
+}
+
+TEST_F(two_vms, atc_inv_of_one_spares_the_other)
+{
+	struct change c[2];
+	int i;
+
+	for (i = 0; i < 2; i++)
+		ASSERT_TRUE(atc_stale(&self->guest[i], &c[i], VA));
+	guest_cmd(&self->guest[0], atc_inv(VSID, 0, 52));
+	EXPECT_TRUE(atc_lost(&self->guest[0], &c[0]));
+	EXPECT_TRUE(atc_has(&self->guest[1], &c[1]));
+	edu_detach(&self->guest[0].edu);
+	EXPECT_TRUE(atc_has(&self->guest[1], &c[1]));
+	guest_cmd(&self->guest[1], atc_inv(VSID, 0, 52));
+	EXPECT_TRUE(atc_lost(&self->guest[1], &c[1]));
+}
+
+/* One guest with two devices: the vSID says which of them is meant. */
+TEST_F(two_vms, atc_inv_goes_to_its_vsid)
+{
+	struct guest *a = &self->guest[0], b;
+	struct change c[2];
+
+	guest_stop(&self->guest[1]);
+	guest_device(&b, &self->vm[0], edu_own_group(1));
+	b.viommu = a->viommu;
+	ats_start(&b, OTHER_VSID);
+	self->guest[1].edu = b.edu;
+
+	b.s1.asid = ASID + 1;
+	s1_write_cd(&b.s1);
+	guest_cmd(&b, cmd_cfgi_cd(OTHER_VSID));
+	ASSERT_TRUE(atc_stale(a, &c[0], VA));
+	ASSERT_TRUE(atc_stale(&b, &c[1], VA));
+	guest_cmd(a, atc_inv(OTHER_VSID, VA, 0));
+	EXPECT_TRUE(atc_has(a, &c[0]));
+	EXPECT_TRUE(atc_lost(&b, &c[1]));
+	guest_cmd(a, atc_inv(VSID, VA, 0));
+	EXPECT_TRUE(atc_lost(a, &c[0]));
+}
+
+/* A VM that invalidates and does DMA without pause */
+struct neighbour {
+	struct guest *guest;
+	atomic_bool stop;
+	unsigned int rounds, bad;
+	int rc;
+};
+
+static void *neighbour_runs(void *arg)
+{
+	struct iommu_viommu_arm_smmuv3_invalidate cmd = atc_inv(VSID, VA, 0);
+	struct neighbour *n = arg;
+	struct guest *guest = n->guest;
+	__u64 page = vm_alloc(guest->vm, 1);
+
+	s1_map(&guest->s1, VA, page);
+	for (; !n->stop; n->rounds++) {
+		__u32 num = 1;
+		int rc = __viommu_invalidate(guest->vm, guest->viommu, &cmd,
+					     &num);
+
+		if (rc)
+			n->rc = rc;
+		if (rc || num != 1 ||
+		    dma_lands(&guest->edu, DMA_ATC, VA) != page)
+			n->bad++;
+	}
+	return NULL;
+}
+
+/* TLBI, CFGI, ATC_INV and TLBI. The first two are synchronised before the third. */
+static int silent_cmds(struct guest *guest, __u32 *num)
+{
+	struct iommu_viommu_arm_smmuv3_invalidate cmds[] = {
+		cmd_tlbi_nh_all(), cmd_cfgi_cd_all(VSID), atc_inv(VSID, VA, 0),
+		cmd_tlbi_nh_all(),
+	};
+
+	*num = ARRAY_SIZE(cmds);
+	return __viommu_invalidate(guest->vm, guest->viommu, cmds, num);
+}
+
+/* The host has logged what a test expects it to log. */
+static void forgive(struct host *host)
+{
+	close(host->kmsg);
+	if (host->regs)
+		munmap(host->regs, 4096);
+	host_watch(host, edu_own_group(0));
+}
+
+TEST_F(two_vms, silent_device_recovers)
+{
+	struct guest *guest = &self->guest[0];
+	struct change c;
+	__u32 num;
+
+	ASSERT_TRUE(atc_stale(guest, &c, VA));
+	edu_set(&guest->edu, DMA_INV_MODE, DMA_INV_NEVER);
+	silent_cmds(guest, &num);
+	edu_set(&guest->edu, DMA_INV_MODE, DMA_INV_AT_ONCE);
+	guest_cmd(guest, atc_inv(VSID, VA, 0));
+	EXPECT_TRUE(atc_lost(guest, &c));
+	ASSERT_TRUE(atc_stale(&self->guest[1], &c, VA));
+	guest_cmd(&self->guest[1], atc_inv(VSID, VA, 0));
+	EXPECT_TRUE(atc_lost(&self->guest[1], &c));
+	forgive(&self->host);
+}
+
+static void run_on(int cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	must(sched_setaffinity(0, sizeof(cpus), &cpus) ? errno : 0,
+	     "sched_setaffinity");
+}
+
+/*
+ * Neither the ATC_INV nor what follows it counts, on whichever CPU: one of them gets
+ * the interrupt by which the SMMU reports it.
+ */
+TEST_F(two_vms, silent_device_is_a_timeout)
+{
+	struct guest *guest = &self->guest[0];
+	struct change c;
+	__u64 start;
+	__u32 num;
+	int rc, i;
+
+	ASSERT_TRUE(atc_stale(guest, &c, VA));
+	edu_set(&guest->edu, DMA_INV_MODE, DMA_INV_NEVER);
+	for (i = 0; i < sysconf(_SC_NPROCESSORS_ONLN); i++) {
+		run_on(i);
+		start = now_ms();
+		rc = silent_cmds(guest, &num);
+		EXPECT_EQ(ETIMEDOUT, rc);
+		EXPECT_EQ(2, num)
+			TH_LOG("CPU %d, %llu ms", i, now_ms() - start);
+	}
+	forgive(&self->host);
+}
+
+TEST_F(two_vms, silent_device_leaves_the_other_vm_alone)
+{
+	struct guest *guest = &self->guest[0];
+	struct neighbour n = { .guest = &self->guest[1] };
+	pthread_t thread;
+	struct change c;
+	__u32 num;
+	int i;
+
+	ASSERT_TRUE(atc_stale(guest, &c, VA));
+	edu_set(&guest->edu, DMA_INV_MODE, DMA_INV_NEVER);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, neighbour_runs, &n));
+	for (i = 0; i < 5; i++)
+		silent_cmds(guest, &num);
+	n.stop = true;
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, n.bad) TH_LOG("of %u, errno %d", n.rounds, n.rc);
+	EXPECT_LT(0, n.rounds);
+	forgive(&self->host);
+}
+
+/* ---- PASIDs ---- */
+
+#define SSIDS		4	/* CDs that the guest has */
+#define S1CDMAX		4ULL
+
+FIXTURE(pasid)
+{
+	struct host host;
+	struct vm vm;
+	struct guest guest;
+	struct veventq q;
+	struct s1 s1[SSIDS];
+	__u64 page[SSIDS];
+};
+
+FIXTURE_SETUP(pasid)
+{
+	const char *lack = ats_lacks(1);
+	struct guest *guest = &self->guest;
+	struct iommu_hwpt_arm_smmuv3 vste;
+	__u64 table;
+	int i;
+
+	if (!lack && !IDR1_SSIDSIZE(smmu_reg(edu_own_group(0), 4)))
+		lack = "needs an SMMU with substreams";
+	if (lack)
+		SKIP(return, "%s", lack);
+	host_watch(&self->host, edu_own_group(0));
+	vm_init(&self->vm);
+	guest_open(guest, &self->vm, edu_own_group(0));
+	veventq_alloc(&self->vm, guest->viommu, 64, &self->q);
+
+	table = vm_alloc(&self->vm, 1);
+	for (i = 0; i < SSIDS; i++) {
+		struct s1 *s1 = &self->s1[i];
+
+		s1_init(s1, &self->vm, ASID + i);
+		s1->cd = table + 64 * i;
+		s1_write_cd(s1);
+		self->page[i] = vm_alloc(&self->vm, 1);
+		s1_map(s1, VA, self->page[i]);
+	}
+	guest->s1 = self->s1[0];
+
+	/* Without SubstreamID CD 0 is used (IHI0070 5.2, S1DSS = 0b10). */
+	vste = vste_eats(&guest->s1, 1);
+	vste.ste[0] |= htole64(S1CDMAX << 59);
+	vste.ste[1] |= htole64(2);
+	guest->vdevice = vdevice_alloc(&self->vm, guest->viommu,
+				       guest->edu.dev_id, VSID);
+	guest->nested = guest_nested(guest, vste);
+	edu_attach(&guest->edu, guest->nested);
+}
+
+FIXTURE_TEARDOWN(pasid)
+{
+	if (!self->vm.ram)
+		return;
+	dma_close(&self->guest.edu);
+	vm_free(&self->vm);
+	EXPECT_TRUE(host_is_fine(&self->host));
+}
+
+TEST_F(pasid, dma_uses_the_cd_of_its_pasid)
+{
+	struct edu *edu = &self->guest.edu;
+	unsigned int i, round;
+
+	for (round = 0; round < 2; round++) {
+		EXPECT_EQ(self->page[0], dma_lands(edu, DMA_UNTRANSLATED, VA));
+		EXPECT_EQ(self->page[0], dma_lands(edu, DMA_ATC, VA));
+		for (i = 1; i < SSIDS; i++) {
+			EXPECT_EQ(self->page[i],
+				  dma_lands(edu, DMA_UNTRANSLATED |
+						 DMA_PASID(i), VA));
+			EXPECT_EQ(self->page[i],
+				  dma_lands(edu, DMA_ATC | DMA_PASID(i), VA));
+		}
+	}
+	EXPECT_TRUE(is_empty(&self->q));
+}
+
+TEST_F(pasid, fault_tells_the_substream)
+{
+	struct edu *edu = &self->guest.edu;
+	struct vevent event;
+	struct evt evt;
+
+	EXPECT_EQ(DMA_ABORTED, dma_write(edu, DMA_PASID(2), VA2, 1));
+	ASSERT_TRUE(next_event(&self->q, &event));
+	evt = vevent_decode(&event);
+	EXPECT_EQ(EVT_F_TRANSLATION, evt.id);
+	EXPECT_EQ(VSID, evt.sid);
+	EXPECT_TRUE(evt.ssv);
+	EXPECT_EQ(2, evt.ssid);
+	EXPECT_EQ(VA2, evt.addr);
+	EXPECT_FALSE(evt.stall);
+	EXPECT_FALSE(evt.s2);
+
+	EXPECT_EQ(DMA_ABORTED, dma_write(edu, DMA_UNTRANSLATED, VA2, 1));
+	ASSERT_TRUE(next_event(&self->q, &event));
+	evt = vevent_decode(&event);
+	EXPECT_FALSE(evt.ssv);
+	EXPECT_EQ(VSID, evt.sid);
+}
+
+/* IHI0070 7.3.5: C_BAD_SUBSTREAMID */
+TEST_F(pasid, substream_beyond_the_table_is_an_event)
+{
+	struct edu *edu = &self->guest.edu;
+	struct vevent event;
+	struct evt evt;
+
+	EXPECT_EQ(DMA_ABORTED, dma_write(edu, DMA_PASID(1 << S1CDMAX), VA, 1));
+	ASSERT_TRUE(next_event(&self->q, &event));
+	evt = vevent_decode(&event);
+	EXPECT_EQ(0x08, evt.id);
+	EXPECT_EQ(1 << S1CDMAX, evt.ssid);
+	EXPECT_EQ(VSID, evt.sid);
+}
+
+TEST_F(pasid, atc_inv_names_one_pasid)
+{
+	struct guest *guest = &self->guest;
+	struct edu *edu = &guest->edu;
+	__u64 after = vm_alloc(&self->vm, 1);
+	int i;
+
+	for (i = 1; i < SSIDS; i++) {
+		ASSERT_EQ(self->page[i], dma_lands(edu, DMA_ATC | DMA_PASID(i),
+						   VA));
+		s1_map(&self->s1[i], VA, after);
+	}
+	guest_cmd(guest, cmd_tlbi_nh_all());
+	guest_cmd(guest, with_ssid(atc_inv(VSID, VA, 0), SSV, 2));
+	EXPECT_EQ(self->page[1], dma_lands(edu, DMA_ATC | DMA_PASID(1), VA));
+	EXPECT_EQ(after, dma_lands(edu, DMA_ATC | DMA_PASID(2), VA));
+	EXPECT_EQ(self->page[3], dma_lands(edu, DMA_ATC | DMA_PASID(3), VA));
+}
+
+/* A nest parent's change has to remove what all PASIDs have. */
+TEST_F(pasid, unmap_reaches_every_pasid)
+{
+	struct edu *edu = &self->guest.edu;
+	void *dimm = mmap(NULL, GUEST_PAGE, PROT_READ | PROT_WRITE,
+			  MAP_ANONYMOUS | MAP_SHARED, -1, 0);
+	int i;
+
+	ASSERT_NE(MAP_FAILED, dimm);
+	vm_map(&self->vm, DIMM, dimm, GUEST_PAGE);
+	for (i = 0; i < SSIDS; i++) {
+		__u64 how = DMA_ATC | (i ? DMA_PASID(i) : 0);
+
+		s1_map(&self->s1[i], VA2, DIMM);
+		ASSERT_TRUE(dma_reaches(edu, how, VA2, dimm));
+	}
+	vm_unmap(&self->vm, DIMM, GUEST_PAGE);
+	for (i = 0; i < SSIDS; i++) {
+		__u64 how = DMA_ATC | (i ? DMA_PASID(i) : 0);
+
+		EXPECT_EQ(DMA_NOT_IN_ATC, dma_probe(edu, how, VA2, NULL))
+			TH_LOG("PASID %d", i);
+		EXPECT_FALSE(dma_reaches(edu, how, VA2, dimm))
+			TH_LOG("PASID %d", i);
+	}
+}
+
+TEST_F(pasid, abort_and_back_empties_every_pasid)
+{
+	struct guest *guest = &self->guest;
+	int i;
+
+	for (i = 1; i < SSIDS; i++)
+		ASSERT_EQ(self->page[i],
+			  dma_lands(&guest->edu, DMA_ATC | DMA_PASID(i), VA));
+	edu_attach(&guest->edu, guest_nested(guest, vste_abort()));
+	edu_attach(&guest->edu, guest->nested);
+	for (i = 1; i < SSIDS; i++)
+		EXPECT_EQ(DMA_NOT_IN_ATC,
+			  dma_probe(&guest->edu, DMA_ATC | DMA_PASID(i), VA,
+				    NULL));
+}
+
+TEST_F(pasid, cfgi_cd_names_one_substream)
+{
+	struct guest *guest = &self->guest;
+	struct edu *edu = &guest->edu;
+	__u64 after = vm_alloc(&self->vm, 1);
+	int i;
+
+	for (i = 1; i < SSIDS; i++) {
+		struct s1 *s1 = &self->s1[i];
+
+		ASSERT_EQ(self->page[i], dma_lands(edu, DMA_PASID(i), VA));
+		s1->ttb = vm_alloc(&self->vm, 1);
+		s1->asid += 0x100;
+		s1_map(s1, VA, after);
+		s1_write_cd(s1);
+	}
+	guest_cmd(guest, cmd_tlbi_nh_all());
+	guest_cmd(guest, with_ssid(cmd_cfgi_cd(VSID), 0, 2));
+	EXPECT_EQ(self->page[1], dma_lands(edu, DMA_PASID(1), VA));
+	EXPECT_EQ(after, dma_lands(edu, DMA_PASID(2), VA));
+	EXPECT_EQ(self->page[3], dma_lands(edu, DMA_PASID(3), VA));
+	guest_cmd(guest, cmd_cfgi_cd_all(VSID));
+	EXPECT_EQ(after, dma_lands(edu, DMA_PASID(1), VA));
+	EXPECT_EQ(after, dma_lands(edu, DMA_PASID(3), VA));
+}
+
+/* ---- Stalls ---- */
+
+FIXTURE(stall)
+{
+	struct host host;
+	struct vm vm;
+	struct guest guest;
+	struct veventq q;
+};
+
+FIXTURE_SETUP(stall)
+{
+	const char *lack = ats_lacks(1);
+
+	if (!lack && IDR0_STALL_MODEL(smmu_reg(edu_own_group(0), 0)))
+		lack = "needs an SMMU that can stall (STALL_MODEL 0)";
+	if (lack)
+		SKIP(return, "%s", lack);
+	host_watch(&self->host, edu_own_group(0));
+	vm_init(&self->vm);
+	guest_open(&self->guest, &self->vm, edu_own_group(0));
+	veventq_alloc(&self->vm, self->guest.viommu, 64, &self->q);
+	ats_start(&self->guest, VSID);
+}
+
+FIXTURE_TEARDOWN(stall)
+{
+	if (!self->vm.ram)
+		return;
+	dma_close(&self->guest.edu);
+	vm_free(&self->vm);
+	EXPECT_TRUE(host_is_fine(&self->host));
+}
+
+/*
+ * Nobody could answer. IHI0070 5.4: with S1STALLD the CD is ILLEGAL, and the access
+ * is aborted.
+ */
+TEST_F(stall, cd_that_stalls_is_an_abort)
+{
+	struct guest *guest = &self->guest;
+	struct edu *edu = &guest->edu;
+	__u64 page = vm_alloc(&self->vm, 1);
+	__le64 *cd = vm_ptr(&self->vm, guest->s1.cd);
+	struct vevent event;
+	struct evt evt;
+
+	EXPECT_EQ(DMA_ABORTED, dma_write(edu, DMA_UNTRANSLATED, VA, 1));
+	EXPECT_POKE(&self->q, 0, VSID, VA);
+
+	cd[0] |= htole64(CD_0_S);
+	guest_cmd(guest, cmd_cfgi_cd(VSID));
+	EXPECT_EQ(DMA_ABORTED, dma_write(edu, DMA_UNTRANSLATED, VA, 1));
+	EXPECT_EQ(0, edu_get(edu, DMA_STALLS));
+	ASSERT_TRUE(next_event(&self->q, &event));
+	evt = vevent_decode(&event);
+	EXPECT_EQ(EVT_C_BAD_CD, evt.id);
+	EXPECT_EQ(VSID, evt.sid);
+	EXPECT_FALSE(evt.stall);
+
+	cd[0] &= ~htole64(CD_0_S);
+	guest_cmd(guest, cmd_cfgi_cd(VSID));
+	s1_map(&guest->s1, VA, page);
+	EXPECT_EQ(page, dma_lands(edu, DMA_UNTRANSLATED, VA));
+}
+
+/* A fault of stage 2 stays with the host, and doesn't stall either. */
+TEST_F(stall, fault_of_stage2_is_an_abort)
+{
+	struct guest *guest = &self->guest;
+	__u32 bypass = guest_nested(guest, vste_bypass());
+
+	s1_map(&guest->s1, VA, DIMM);
+	EXPECT_EQ(DMA_ABORTED, dma_write(&guest->edu, DMA_UNTRANSLATED, VA, 1));
+	edu_attach(&guest->edu, bypass);
+	EXPECT_EQ(DMA_ABORTED,
+		  dma_write(&guest->edu, DMA_UNTRANSLATED, DIMM, 1));
+	edu_attach(&guest->edu, guest->s2);
+	EXPECT_EQ(DMA_ABORTED,
+		  dma_write(&guest->edu, DMA_UNTRANSLATED, DIMM, 1));
+	EXPECT_EQ(0, edu_get(&guest->edu, DMA_STALLS));
+	EXPECT_TRUE(is_empty(&self->q));
+}
+
+/*
+ * An SMMU with STALL_MODEL 0b10 cannot be told not to stall. Nobody would answer the
+ * faults of a guest's stage 1.
+ */
+TEST(smmu_that_always_stalls_has_no_viommu)
+{
+	const struct edu_slot *slot = edu_own_group(0);
+	struct vm vm;
+	struct edu edu;
+	__u32 id;
+
+	if (!slot || IDR0_STALL_MODEL(smmu_reg(slot, 0)) != 2)
+		SKIP(return, "needs an SMMU that always stalls (STALL_MODEL 2)");
+	vm_init(&vm);
+	edu_open(&edu, &vm, slot);
+	if (!__hwpt_alloc(&vm, edu.dev_id, vm.ioas, IOMMU_HWPT_ALLOC_NEST_PARENT,
+			  IOMMU_HWPT_DATA_NONE, NULL, 0, &vm.s2))
+		EXPECT_EQ(EOPNOTSUPP,
+			  __viommu_alloc(&vm, edu.dev_id, vm.s2,
+					 IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &id));
+	edu_close(&edu);
+	vm_free(&vm);
+}
+
+TEST_HARNESS_MAIN

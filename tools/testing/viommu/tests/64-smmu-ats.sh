@@ -1,0 +1,55 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# limit: 900
+# beside
+# qemu
+# ATS, PASIDs and stalls of a VM's device: the kselftest, with two viommu-dma behind an
+# SMMU that has all of it.
+# shellcheck source=../testlib.sh
+. "$(dirname "$0")/../testlib.sh"
+
+if [ ! -x "$build/qemu/qemu-system-aarch64" ]; then
+	skip smmu-ats "no build/qemu/qemu-system-aarch64: run 'make qemu'"
+	exit
+fi
+export MACHINE_QEMU=$build/qemu/qemu-system-aarch64
+
+# What the series does not do. unmap_reaches_every_pasid: the ATC_INV of a host has no
+# PASID, and the model leaves entries with one. The others: a CMD_SYNC that fails with
+# CERROR_ATC_INV_SYNC is repeated and passes, and nobody tells its issuer.
+known=(unmap_reaches_every_pasid silent_device_is_a_timeout
+       silent_device_leaves_the_other_vm_alone)
+# Its host logs what must not be logged elsewhere.
+silent=silent_device_recovers
+
+# machine NAME STALL_MODEL ARGUMENTS [boot's options]
+machine()
+{
+	local name=$1 stall=$2 args=$3
+
+	shift 3
+	vm --timeout 600 --leaks --run - "$@" "$name" -- \
+		-global arm-smmuv3.ats=on -global arm-smmuv3.ssidsize=16 \
+		-global "arm-smmuv3.stall-model=$stall" \
+		-device viommu-dma,id=d0,addr=4.0,ats=on,pasid-bits=16 \
+		-device viommu-dma,id=d1,addr=5.0,ats=on,pasid-bits=16 << EOF
+t -t 500 smmuv3_ats smmuv3_ats $args
+EOF
+}
+
+always=smmu_that_always_stalls_has_no_viommu
+machine smmu-ats 0 "$(printf -- '-T %s ' "${known[@]}" "$silent" "$always")"
+machine smmu-ats-silent 0 "-t $silent" --allow 'CMDQ error|unexpected global error'
+machine smmu-ats-stall 2 "-t $always"
+
+# Where there is no such device it says so, and fails nothing.
+vm --timeout 120 --may-skip '^smmuv3_ats: ' --run - smmu-ats-none -- \
+	-device edu << 'EOF' > "$scratch/none"
+t smmuv3_ats smmuv3_ats
+EOF
+if grep -q '^skip - .*no viommu-dma device' "$scratch/none" && ! grep '^not ok' "$scratch/none"; then
+	ok "smmu-ats-none: skips itself and says why"
+else
+	not_ok "smmu-ats-none: does not skip itself"
+	sed 's/^/# /' "$scratch/none"
+fi
