@@ -1,14 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # limit: 2400
-# The static checks; and with LONG=1 that each of them fails where there is a mistake,
-# and where its tool is missing or breaks off.
+# The static checks; with LONG=1 coccicheck too, and that each of them fails where there
+# is a mistake, and where its tool is missing or breaks off.
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
 
+# What is long takes longer than all of the others together.
+if [ -z "${LONG:-}" ]; then
+	"$top/scripts/check" checkpatch shellcheck licences fixes maintainers warnings || true
+	exit
+fi
 "$top/scripts/check" || true
-# What follows takes longer than all checks together.
-[ -n "${LONG:-}" ] || exit 0
 
 # --- mistakes in the kernel: a commit on top of the series, in nobody's branch
 tip=$(kgit rev-parse refs/viommu/tip)

@@ -7,6 +7,10 @@
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
 
+# A kernel with KASAN takes three times as long.
+# shellcheck disable=SC2154 # from testlib.sh
+[ -n "${LONG:-}" ] || export MACHINE_IMAGE=$quick
+
 # What a device does not have: ivshmem no reset, no FLR and no power management. BAR 0
 # of an nvme is not small.
 inapplicable='bar\.(plain|nested)\.(reset|flr|d3)_revokes |bar\.nested_flr\.export_small_bar_fails '

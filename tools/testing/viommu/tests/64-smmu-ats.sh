@@ -12,6 +12,9 @@ if [ ! -x "$build/qemu/qemu-system-aarch64" ]; then
 	skip smmu-ats "no build/qemu/qemu-system-aarch64: run 'make qemu'"
 	exit
 fi
+# A kernel with KASAN takes three times as long.
+# shellcheck disable=SC2154 # from testlib.sh
+[ -n "${LONG:-}" ] || export MACHINE_IMAGE=$quick
 export MACHINE_QEMU=$build/qemu/qemu-system-aarch64
 
 # What the series does not do. unmap_reaches_every_pasid: the ATC_INV of a host has no
