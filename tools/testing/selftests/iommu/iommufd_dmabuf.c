@@ -34,8 +34,8 @@ FIXTURE_SETUP(dmabuf)
 		SKIP(return, "no DMA_SHARED_BUFFER in this kernel");
 	ASSERT_LE(0, self->buf);
 	test_ioctl_ioas_alloc(&self->ioas_id);
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, 0, &self->stdev_id,
-				       &self->dev_id));
+	ASSERT_EQ(0, __mock_dev_add_bind(self->fd, 0, 0, &self->stdev_id,
+					 &self->dev_id));
 }
 
 FIXTURE_TEARDOWN(dmabuf)
@@ -47,7 +47,7 @@ FIXTURE_TEARDOWN(dmabuf)
 
 static int map(struct _test_data_dmabuf *self, __u64 iova)
 {
-	return ioas_map_file(self->fd, self->ioas_id, self->buf, 0, BUF_SIZE,
+	return __ioas_map_file(self->fd, self->ioas_id, self->buf, 0, BUF_SIZE,
 			     iova);
 }
 
@@ -56,7 +56,7 @@ static __u32 domain(struct _test_data_dmabuf *self, __u32 id)
 {
 	__u32 hwpt_id = 0;
 
-	if (hwpt_alloc(self->fd, self->dev_id, id, 0, &hwpt_id))
+	if (__hwpt_alloc(self->fd, self->dev_id, id, 0, &hwpt_id))
 		abort();
 	return hwpt_id;
 }
@@ -108,18 +108,18 @@ TEST_F(dmabuf, map_bad_range_fails)
 
 	for (i = 0; i != sizeof(cases) / sizeof(*cases); i++) {
 		EXPECT_EQ(cases[i].err,
-			  ioas_map_file(self->fd, self->ioas_id, self->buf,
-					cases[i].start, cases[i].length,
+			  __ioas_map_file(self->fd, self->ioas_id, self->buf,
+					  cases[i].start, cases[i].length,
 					IOVA)) {
 			TH_LOG("%s", cases[i].name);
 		}
 	}
-	EXPECT_EQ(EBADF, ioas_map_file(self->fd, self->ioas_id, 9999, 0,
-				       BUF_SIZE, IOVA2));
-	EXPECT_EQ(EINVAL, ioas_map_file(self->fd, self->ioas_id, self->fd, 0,
-					BUF_SIZE, IOVA2));
-	EXPECT_EQ(ENOENT, ioas_map_file(self->fd, NO_SUCH_ID, self->buf, 0,
-					BUF_SIZE, IOVA2));
+	EXPECT_EQ(EBADF, __ioas_map_file(self->fd, self->ioas_id, 9999, 0,
+					 BUF_SIZE, IOVA2));
+	EXPECT_EQ(EINVAL, __ioas_map_file(self->fd, self->ioas_id, self->fd, 0,
+					  BUF_SIZE, IOVA2));
+	EXPECT_EQ(ENOENT, __ioas_map_file(self->fd, NO_SUCH_ID, self->buf, 0,
+					  BUF_SIZE, IOVA2));
 }
 
 TEST_F(dmabuf, map_revoked_fails)
@@ -150,8 +150,8 @@ TEST_F(dmabuf, map_other_exporter_fails)
 	ASSERT_EQ(0, fcntl(create.memfd, F_ADD_SEALS, F_SEAL_SHRINK));
 	buf = ioctl(dev, UDMABUF_CREATE, &create);
 	ASSERT_LE(0, buf);
-	EXPECT_EQ(EOPNOTSUPP, ioas_map_file(self->fd, self->ioas_id, buf, 0,
-					    PAGE_SIZE, IOVA));
+	EXPECT_EQ(EOPNOTSUPP, __ioas_map_file(self->fd, self->ioas_id, buf, 0,
+					      PAGE_SIZE, IOVA));
 	close(buf);
 	close(create.memfd);
 	close(dev);
@@ -178,8 +178,8 @@ TEST_F(dmabuf, map_is_mmio_in_every_domain)
 	later = domain(self, self->ioas_id);
 	copy_ioas = ioas(self);
 	copy_first = domain(self, copy_ioas);
-	ASSERT_EQ(0, ioas_copy(self->fd, copy_ioas, self->ioas_id, IOVA,
-			       BUF_SIZE, IOVA2));
+	ASSERT_EQ(0, __ioas_copy(self->fd, copy_ioas, self->ioas_id, IOVA,
+				 BUF_SIZE, IOVA2));
 	copy_later = domain(self, copy_ioas);
 
 	EXPECT_MAPPED(first, IOVA);
@@ -191,7 +191,7 @@ TEST_F(dmabuf, map_is_mmio_in_every_domain)
 	test_ioctl_destroy(first);
 	EXPECT_MAPPED(later, IOVA);
 	test_ioctl_destroy(later);
-	ASSERT_EQ(0, ioas_unmap(self->fd, self->ioas_id, IOVA, BUF_SIZE));
+	ASSERT_EQ(0, __ioas_unmap(self->fd, self->ioas_id, IOVA, BUF_SIZE));
 	EXPECT_MAPPED(copy_first, IOVA2);
 	EXPECT_MAPPED(copy_later, IOVA2);
 	EXPECT_MAPPED(domain(self, copy_ioas), IOVA2);
@@ -210,7 +210,7 @@ TEST_F(dmabuf, map_in_small_pages_is_mmio)
 	ASSERT_EQ(0, map(self, IOVA));
 	EXPECT_MAPPED(domain(self, self->ioas_id), IOVA);
 	ASSERT_EQ(0, dmabuf_revoke(self->fd, self->buf, true));
-	ASSERT_EQ(0, ioas_unmap(self->fd, self->ioas_id, IOVA, BUF_SIZE));
+	ASSERT_EQ(0, __ioas_unmap(self->fd, self->ioas_id, IOVA, BUF_SIZE));
 }
 
 TEST_F(dmabuf, map_cacheable_is_memory)
@@ -228,8 +228,8 @@ TEST_F(dmabuf, map_unaligned_range_points_there)
 	const __u64 half = PAGE_SIZE / 2;
 	__u32 hwpt_id, copy_ioas = ioas(self), copy_id;
 
-	ASSERT_EQ(0, ioas_map_file(self->fd, self->ioas_id, self->buf,
-				   PAGE_SIZE + half, 2 * PAGE_SIZE,
+	ASSERT_EQ(0, __ioas_map_file(self->fd, self->ioas_id, self->buf,
+				     PAGE_SIZE + half, 2 * PAGE_SIZE,
 				   IOVA + half));
 	hwpt_id = domain(self, self->ioas_id);
 	EXPECT_EQ(MOCK_DMABUF_PHYS + PAGE_SIZE + half,
@@ -240,8 +240,8 @@ TEST_F(dmabuf, map_unaligned_range_points_there)
 	EXPECT_EQ(0, iova_to_phys(self->fd, hwpt_id,
 				  IOVA + half + 2 * PAGE_SIZE, NULL));
 
-	ASSERT_EQ(0, ioas_copy(self->fd, copy_ioas, self->ioas_id,
-			       IOVA + PAGE_SIZE, PAGE_SIZE + half, IOVA2));
+	ASSERT_EQ(0, __ioas_copy(self->fd, copy_ioas, self->ioas_id,
+				 IOVA + PAGE_SIZE, PAGE_SIZE + half, IOVA2));
 	copy_id = domain(self, copy_ioas);
 	EXPECT_EQ(MOCK_DMABUF_PHYS + 2 * PAGE_SIZE,
 		  iova_to_phys(self->fd, copy_id, IOVA2, NULL));
@@ -268,8 +268,8 @@ TEST_F(dmabuf, map_read_only_copies_read_only)
 		  iova_to_phys(self->fd, domain(self, self->ioas_id), IOVA,
 			       &prot));
 	EXPECT_EQ(1 | PROT_IOMMU_MMIO, prot);
-	EXPECT_EQ(EPERM, ioas_copy(self->fd, ioas(self), self->ioas_id, IOVA,
-				   BUF_SIZE, IOVA));
+	EXPECT_EQ(EPERM, __ioas_copy(self->fd, ioas(self), self->ioas_id, IOVA,
+				     BUF_SIZE, IOVA));
 }
 
 TEST_F(dmabuf, map_chosen_iova_is_aligned_like_bar)
@@ -282,8 +282,8 @@ TEST_F(dmabuf, map_chosen_iova_is_aligned_like_bar)
 	};
 
 	/* A page first, so that the next free IOVA is not aligned */
-	ASSERT_EQ(0, ioas_map_file(self->fd, self->ioas_id, self->buf, 0,
-				   PAGE_SIZE, MOCK_APERTURE_START));
+	ASSERT_EQ(0, __ioas_map_file(self->fd, self->ioas_id, self->buf, 0,
+				     PAGE_SIZE, MOCK_APERTURE_START));
 	domain(self, self->ioas_id);
 	cmd.fd = dmabuf_get(self->fd, cmd.length, O_RDWR);
 	ASSERT_LE(0, cmd.fd);
@@ -300,7 +300,7 @@ TEST_F(dmabuf, closed_fd_stays_mapped)
 	ASSERT_EQ(0, close(self->buf));
 	self->buf = -1;
 	EXPECT_MAPPED(hwpt_id, IOVA);
-	ASSERT_EQ(0, ioas_unmap(self->fd, self->ioas_id, IOVA, BUF_SIZE));
+	ASSERT_EQ(0, __ioas_unmap(self->fd, self->ioas_id, IOVA, BUF_SIZE));
 	EXPECT_EMPTY(hwpt_id, IOVA);
 }
 
@@ -348,10 +348,10 @@ TEST_F(dmabuf, access_fails)
 	ASSERT_EQ(0, map(self, IOVA));
 	test_cmd_create_access(self->ioas_id, &access_id,
 			       MOCK_FLAGS_ACCESS_CREATE_NEEDS_PIN_PAGES);
-	EXPECT_EQ(EINVAL, access_pin(self->fd, access_id, IOVA, PAGE_SIZE, NULL,
-				     MOCK_FLAGS_ACCESS_WRITE, &pages_id));
-	EXPECT_EQ(EINVAL, access_pin(self->fd, access_id, IOVA, PAGE_SIZE, NULL,
-				     0, &pages_id));
+	EXPECT_EQ(EINVAL, __access_pin(self->fd, access_id, IOVA, PAGE_SIZE, NULL,
+				       MOCK_FLAGS_ACCESS_WRITE, &pages_id));
+	EXPECT_EQ(EINVAL, __access_pin(self->fd, access_id, IOVA, PAGE_SIZE, NULL,
+				       0, &pages_id));
 	rw.id = access_id;
 	EXPECT_EQ(EINVAL, call(self->fd, IOMMU_TEST_CMD, &rw));
 	rw.access_rw.flags = MOCK_ACCESS_RW_WRITE;
@@ -365,15 +365,15 @@ TEST_F(dmabuf, hw_queue_fails)
 {
 	__u32 parent_id, viommu_id;
 
-	ASSERT_EQ(0, hwpt_alloc(self->fd, self->dev_id, self->ioas_id,
-				IOMMU_HWPT_ALLOC_NEST_PARENT, &parent_id));
-	ASSERT_EQ(0, viommu_alloc(self->fd, self->dev_id, parent_id,
-				  &viommu_id));
+	ASSERT_EQ(0, __hwpt_alloc(self->fd, self->dev_id, self->ioas_id,
+				  IOMMU_HWPT_ALLOC_NEST_PARENT, &parent_id));
+	ASSERT_EQ(0, __viommu_alloc(self->fd, self->dev_id, parent_id,
+				    &viommu_id));
 	ASSERT_EQ(0, map(self, IOVA));
-	EXPECT_EQ(EINVAL, hw_queue_alloc(self->fd, viommu_id, 0, IOVA,
-					 PAGE_SIZE, NULL));
+	EXPECT_EQ(EINVAL, __hw_queue_alloc(self->fd, viommu_id, 0, IOVA,
+					   PAGE_SIZE, NULL));
 	/* It holds nothing */
-	EXPECT_EQ(0, ioas_unmap(self->fd, self->ioas_id, IOVA, BUF_SIZE));
+	EXPECT_EQ(0, __ioas_unmap(self->fd, self->ioas_id, IOVA, BUF_SIZE));
 }
 
 TEST_F(dmabuf, rlimit_memlock_0_maps)
@@ -392,7 +392,7 @@ TEST_F(dmabuf, rlimit_memlock_0_maps)
 		if (setrlimit(RLIMIT_MEMLOCK, &none) || drop_ipc_lock())
 			_exit(1);
 		/* The limit counts */
-		if (ioas_map(self->fd, self->ioas_id, va, PAGE_SIZE, IOVA2) !=
+		if (__ioas_map(self->fd, self->ioas_id, va, PAGE_SIZE, IOVA2) !=
 		    ENOMEM)
 			_exit(2);
 		_exit(map(self, IOVA) ? 3 : 0);
@@ -418,7 +418,7 @@ TEST_F(dmabuf, change_process_accepts_it)
 	ASSERT_EQ(0, dmabuf_revoke(self->fd, self->buf, true));
 	EXPECT_EQ(0, call(self->fd, IOMMU_IOAS_CHANGE_PROCESS, &change));
 	EXPECT_EMPTY(hwpt_id, IOVA);
-	ASSERT_EQ(0, ioas_unmap(self->fd, self->ioas_id, IOVA, BUF_SIZE));
+	ASSERT_EQ(0, __ioas_unmap(self->fd, self->ioas_id, IOVA, BUF_SIZE));
 }
 
 /* ---- Revoke ---- */
@@ -432,8 +432,8 @@ TEST_F(dmabuf, revoke_empties_all_domains)
 	ASSERT_EQ(0, map(self, IOVA));
 	second = domain(self, self->ioas_id);
 	copy_id = domain(self, copy_ioas);
-	ASSERT_EQ(0, ioas_copy(self->fd, copy_ioas, self->ioas_id, IOVA,
-			       BUF_SIZE, IOVA));
+	ASSERT_EQ(0, __ioas_copy(self->fd, copy_ioas, self->ioas_id, IOVA,
+				 BUF_SIZE, IOVA));
 	/* A mapping of its own, that shares no pages with the others */
 	ASSERT_EQ(0, map(self, IOVA2));
 
@@ -467,8 +467,8 @@ TEST_F(dmabuf, revoked_area_stays_empty)
 		EXPECT_EMPTY(hwpt_id, IOVA);
 		/* It is still there */
 		EXPECT_EQ(EEXIST, map(self, IOVA));
-		ASSERT_EQ(0, ioas_unmap(self->fd, self->ioas_id, IOVA,
-					BUF_SIZE));
+		ASSERT_EQ(0, __ioas_unmap(self->fd, self->ioas_id, IOVA,
+					  BUF_SIZE));
 	}
 }
 
@@ -482,18 +482,18 @@ TEST_F(dmabuf, revoked_area_is_skipped_later)
 
 	hwpt_id = domain(self, self->ioas_id);
 	EXPECT_EMPTY(hwpt_id, IOVA);
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_id, hwpt_id));
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_id, self->ioas_id));
+	ASSERT_EQ(0, __mock_dev_attach(self->fd, self->stdev_id, hwpt_id));
+	ASSERT_EQ(0, __mock_dev_attach(self->fd, self->stdev_id, self->ioas_id));
 	copy_id = domain(self, copy_ioas);
-	ASSERT_EQ(0, ioas_copy(self->fd, copy_ioas, self->ioas_id, IOVA,
-			       BUF_SIZE, IOVA));
+	ASSERT_EQ(0, __ioas_copy(self->fd, copy_ioas, self->ioas_id, IOVA,
+				 BUF_SIZE, IOVA));
 	EXPECT_EMPTY(copy_id, IOVA);
 	EXPECT_EMPTY(domain(self, copy_ioas), IOVA);
 
 	/* A mapping of now is not empty, beside the one that is */
 	ASSERT_EQ(0, map(self, IOVA2));
 	EXPECT_MAPPED(hwpt_id, IOVA2);
-	ASSERT_EQ(0, mock_dev_attach(self->fd, self->stdev_id, 0));
+	ASSERT_EQ(0, __mock_dev_attach(self->fd, self->stdev_id, 0));
 	test_ioctl_destroy(hwpt_id);
 }
 
@@ -504,8 +504,8 @@ TEST_F(dmabuf, revoke_leaves_other_dmabufs)
 
 	ASSERT_LE(0, other);
 	ASSERT_EQ(0, map(self, IOVA));
-	ASSERT_EQ(0, ioas_map_file(self->fd, self->ioas_id, other, 0, BUF_SIZE,
-				   IOVA2));
+	ASSERT_EQ(0, __ioas_map_file(self->fd, self->ioas_id, other, 0, BUF_SIZE,
+				     IOVA2));
 	ASSERT_EQ(0, dmabuf_revoke(self->fd, self->buf, true));
 	EXPECT_EMPTY(hwpt_id, IOVA);
 	EXPECT_MAPPED(hwpt_id, IOVA2);
@@ -527,18 +527,18 @@ TEST_F(dmabuf, dirty_bitmap_leaves_it_out)
 		   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, mem);
 	ASSERT_LE(0, other);
-	ASSERT_EQ(0, mock_dev_add_bind(self->fd, 0, 0, &stdev_id, &dev_id));
-	ASSERT_EQ(0, hwpt_alloc(self->fd, dev_id, self->ioas_id,
-				IOMMU_HWPT_ALLOC_DIRTY_TRACKING, &hwpt_id));
-	ASSERT_EQ(0, ioas_map(self->fd, self->ioas_id, mem, PAGE_SIZE, iova));
+	ASSERT_EQ(0, __mock_dev_add_bind(self->fd, 0, 0, &stdev_id, &dev_id));
+	ASSERT_EQ(0, __hwpt_alloc(self->fd, dev_id, self->ioas_id,
+				  IOMMU_HWPT_ALLOC_DIRTY_TRACKING, &hwpt_id));
+	ASSERT_EQ(0, __ioas_map(self->fd, self->ioas_id, mem, PAGE_SIZE, iova));
 	iova += PAGE_SIZE;
 	ASSERT_EQ(0, map(self, iova));
 	iova += BUF_SIZE;
-	ASSERT_EQ(0, ioas_map_file(self->fd, self->ioas_id, other, 0, BUF_SIZE,
-				   iova));
+	ASSERT_EQ(0, __ioas_map_file(self->fd, self->ioas_id, other, 0, BUF_SIZE,
+				     iova));
 	iova += BUF_SIZE;
-	ASSERT_EQ(0, ioas_map(self->fd, self->ioas_id, mem + PAGE_SIZE,
-			      PAGE_SIZE, iova));
+	ASSERT_EQ(0, __ioas_map(self->fd, self->ioas_id, mem + PAGE_SIZE,
+				PAGE_SIZE, iova));
 	ASSERT_EQ(0, dmabuf_revoke(self->fd, self->buf, true));
 
 	test_cmd_set_dirty_tracking(hwpt_id, true);
@@ -571,10 +571,10 @@ static void *race_map(void *arg)
 	while (!atomic_load(&race->stop)) {
 		if (!map(self, IOVA))
 			atomic_fetch_add(&race->mapped, 1);
-		ioas_copy(self->fd, self->ioas_id, self->ioas_id, IOVA,
-			  BUF_SIZE, IOVA2);
-		ioas_unmap(self->fd, self->ioas_id, IOVA, BUF_SIZE);
-		ioas_unmap(self->fd, self->ioas_id, IOVA2, BUF_SIZE);
+		__ioas_copy(self->fd, self->ioas_id, self->ioas_id, IOVA,
+			    BUF_SIZE, IOVA2);
+		__ioas_unmap(self->fd, self->ioas_id, IOVA, BUF_SIZE);
+		__ioas_unmap(self->fd, self->ioas_id, IOVA2, BUF_SIZE);
 	}
 	return NULL;
 }
@@ -601,7 +601,7 @@ static void *race_domain(void *arg)
 
 	while (!atomic_load(&race->stop)) {
 		hwpt_id = domain(self, self->ioas_id);
-		if (do_destroy(self->fd, hwpt_id))
+		if (__do_destroy(self->fd, hwpt_id))
 			abort();
 		atomic_fetch_add(&race->domains, 1);
 	}
@@ -620,10 +620,10 @@ static void *race_export(void *arg)
 
 		if (buf < 0)
 			abort();
-		ioas_map_file(self->fd, self->ioas_id, buf, 0, BUF_SIZE, iova);
+		__ioas_map_file(self->fd, self->ioas_id, buf, 0, BUF_SIZE, iova);
 		dmabuf_revoke(self->fd, buf, true);
 		close(buf);
-		ioas_unmap(self->fd, self->ioas_id, iova, BUF_SIZE);
+		__ioas_unmap(self->fd, self->ioas_id, iova, BUF_SIZE);
 	}
 	return NULL;
 }
@@ -668,11 +668,11 @@ TEST_F(dmabuf, race_of_revoke_and_close)
 		fd = open("/dev/iommu", O_RDWR);
 		ASSERT_LE(0, fd);
 		ASSERT_EQ(0, _test_ioctl_ioas_alloc(fd, &ioas_id));
-		ASSERT_EQ(0, mock_dev_add_bind(fd, 0, 0, &stdev_id, &dev_id));
-		ASSERT_EQ(0, mock_dev_attach(fd, stdev_id, ioas_id));
+		ASSERT_EQ(0, __mock_dev_add_bind(fd, 0, 0, &stdev_id, &dev_id));
+		ASSERT_EQ(0, __mock_dev_attach(fd, stdev_id, ioas_id));
 		/* Begins once nothing is revoked */
-		ASSERT_EQ(0, ioas_map_file(fd, ioas_id, self->buf, 0, BUF_SIZE,
-					   IOVA));
+		ASSERT_EQ(0, __ioas_map_file(fd, ioas_id, self->buf, 0, BUF_SIZE,
+					     IOVA));
 		ASSERT_EQ(0, pthread_create(&thread, NULL, race_revoke, &race));
 		ASSERT_EQ(0, close(fd));
 		atomic_store(&race.stop, true);
@@ -698,19 +698,19 @@ TEST_F(dmabuf, fail_nth_leaves_nothing)
 		buf < 0 ? errno : 0;
 	      }), (void)0, close(buf));
 	SWEEP(6, map(self, IOVA), EXPECT_EMPTY(first, IOVA),
-	      ASSERT_EQ(0, ioas_unmap(self->fd, self->ioas_id, IOVA,
-				      BUF_SIZE)));
+	      ASSERT_EQ(0, __ioas_unmap(self->fd, self->ioas_id, IOVA,
+					BUF_SIZE)));
 	ASSERT_EQ(0, map(self, IOVA));
 	/* A copy whose answer cannot be written stays, so remove it if it is there */
-	SWEEP(3, ioas_copy(self->fd, copy_ioas, self->ioas_id, IOVA, BUF_SIZE,
-			   IOVA),
+	SWEEP(3, __ioas_copy(self->fd, copy_ioas, self->ioas_id, IOVA, BUF_SIZE,
+			     IOVA),
 	      ({
 		EXPECT_MAPPED(first, IOVA);
-		ioas_unmap(self->fd, copy_ioas, IOVA, BUF_SIZE);
+		__ioas_unmap(self->fd, copy_ioas, IOVA, BUF_SIZE);
 	      }),
-	      ASSERT_EQ(0, ioas_unmap(self->fd, copy_ioas, IOVA, BUF_SIZE)));
-	SWEEP(2, hwpt_alloc(self->fd, self->dev_id, self->ioas_id, 0,
-			    &hwpt_id),
+	      ASSERT_EQ(0, __ioas_unmap(self->fd, copy_ioas, IOVA, BUF_SIZE)));
+	SWEEP(2, __hwpt_alloc(self->fd, self->dev_id, self->ioas_id, 0,
+			      &hwpt_id),
 	      EXPECT_MAPPED(first, IOVA), test_ioctl_destroy(hwpt_id));
 	ASSERT_EQ(0, dmabuf_revoke(self->fd, self->buf, true));
 	EXPECT_EMPTY(first, IOVA);

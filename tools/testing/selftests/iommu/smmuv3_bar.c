@@ -292,7 +292,7 @@ static void unmap_bar(struct _test_data_bar *self)
 }
 
 /* Have edu write four bytes. Return true if they arrive. */
-static bool arrives(struct _test_data_bar *self)
+static bool bar_arrives(struct _test_data_bar *self)
 {
 	static unsigned int n;
 	__u32 before;
@@ -369,19 +369,19 @@ TEST_F(bar, dma_reaches_start_of_mapping)
 #define EXPECT_REVOKED()                                                   \
 	do {                                                               \
 		answer(&self->target);                                     \
-		EXPECT_FALSE(arrives(self));                               \
+		EXPECT_FALSE(bar_arrives(self));                               \
 		EXPECT_TRUE(faults(self));                                 \
 		EXPECT_EQ(EEXIST, map_buf(&self->vm, self->target.buf, 0,  \
 					  BAR_SIZE));                      \
 		unmap_bar(self);                                           \
 		ASSERT_EQ(0, map_buf(&self->vm, self->target.buf, 0,       \
 				     BAR_SIZE));                           \
-		EXPECT_TRUE(arrives(self));                                \
+		EXPECT_TRUE(bar_arrives(self));                                \
 	} while (0)
 
 TEST_F(bar, memory_decoding_off_revokes)
 {
-	EXPECT_TRUE(arrives(self));
+	EXPECT_TRUE(bar_arrives(self));
 	decode(&self->target, false);
 	EXPECT_TRUE(faults(self));
 	EXPECT_REVOKED();
@@ -397,7 +397,7 @@ TEST_F(bar, reset_revokes)
 	ASSERT_EQ(0, ioctl(self->target.fd, VFIO_DEVICE_GET_INFO, &info));
 	if (!(info.flags & VFIO_DEVICE_FLAGS_RESET))
 		SKIP(return, "the device has no reset");
-	EXPECT_TRUE(arrives(self));
+	EXPECT_TRUE(bar_arrives(self));
 	ASSERT_EQ(0, call(self->target.fd, VFIO_DEVICE_RESET, NULL));
 	EXPECT_REVOKED();
 }
@@ -410,7 +410,7 @@ TEST_F(bar, flr_revokes)
 	if (!exp || !(config_read(&self->target, exp + PCI_EXP_DEVCAP, 4) &
 		      PCI_EXP_DEVCAP_FLR))
 		SKIP(return, "the device has no FLR");
-	EXPECT_TRUE(arrives(self));
+	EXPECT_TRUE(bar_arrives(self));
 	ctl = config_read(&self->target, exp + PCI_EXP_DEVCTL, 2);
 	config_write(&self->target, exp + PCI_EXP_DEVCTL, 2,
 		     ctl | PCI_EXP_DEVCTL_BCR_FLR);
@@ -424,7 +424,7 @@ TEST_F(bar, d3_revokes)
 
 	if (!pm)
 		SKIP(return, "the device has no power management");
-	EXPECT_TRUE(arrives(self));
+	EXPECT_TRUE(bar_arrives(self));
 	ctl = config_read(&self->target, pm + PCI_PM_CTRL, 2);
 	config_write(&self->target, pm + PCI_PM_CTRL, 2, ctl | 3);
 	EXPECT_EQ(ENODEV, map_buf(&self->vm, self->target.buf, 0, BAR_SIZE));
@@ -442,7 +442,7 @@ TEST_F(bar, low_power_entry_revokes)
 	};
 	int buf;
 
-	EXPECT_TRUE(arrives(self));
+	EXPECT_TRUE(bar_arrives(self));
 	ASSERT_EQ(0, call(self->target.fd, VFIO_DEVICE_FEATURE, &entry));
 	EXPECT_TRUE(faults(self));
 	unmap_bar(self);
@@ -457,12 +457,12 @@ TEST_F(bar, low_power_entry_revokes)
 	ASSERT_EQ(0, call(self->target.fd, VFIO_DEVICE_FEATURE, &entry));
 	answer(&self->target);
 	ASSERT_EQ(0, map_buf(&self->vm, self->target.buf, 0, BAR_SIZE));
-	EXPECT_TRUE(arrives(self));
+	EXPECT_TRUE(bar_arrives(self));
 }
 
 TEST_F(bar, close_revokes_for_ever)
 {
-	EXPECT_TRUE(arrives(self));
+	EXPECT_TRUE(bar_arrives(self));
 	target_close(&self->target);
 	EXPECT_TRUE(faults(self));
 	unmap_bar(self);
@@ -472,7 +472,7 @@ TEST_F(bar, close_revokes_for_ever)
 	close(self->target.buf);
 	target_open(&self->target, &self->vm, variant->kind);
 	ASSERT_EQ(0, map_buf(&self->vm, self->target.buf, 0, BAR_SIZE));
-	EXPECT_TRUE(arrives(self));
+	EXPECT_TRUE(bar_arrives(self));
 }
 
 /* The mapping holds the dma-buf, but the dma-buf does not hold up the driver */
@@ -665,7 +665,7 @@ TEST_F(bar, export_while_decoding_is_off_starts_revoked)
 	EXPECT_EQ(ENODEV, map_buf(&self->vm, buf, 0, BAR_SIZE));
 	answer(&self->target);
 	ASSERT_EQ(0, map_buf(&self->vm, buf, 0, BAR_SIZE));
-	EXPECT_TRUE(arrives(self));
+	EXPECT_TRUE(bar_arrives(self));
 	close(buf);
 }
 
@@ -685,7 +685,7 @@ TEST_F(bar, close_in_any_order_releases)
 			target_close(&self->target);
 		target_open(&self->target, &self->vm, variant->kind);
 		ASSERT_EQ(0, map_buf(&self->vm, self->target.buf, 0, BAR_SIZE));
-		EXPECT_TRUE(arrives(self));
+		EXPECT_TRUE(bar_arrives(self));
 	}
 }
 
@@ -725,7 +725,7 @@ TEST_F(bar, race_of_export_and_decoding)
 	pthread_join(thread, NULL);
 	answer(&self->target);
 	ASSERT_EQ(0, map_buf(&self->vm, self->target.buf, 0, BAR_SIZE));
-	EXPECT_TRUE(arrives(self));
+	EXPECT_TRUE(bar_arrives(self));
 }
 
 TEST_HARNESS_MAIN
