@@ -566,7 +566,7 @@ TEST_F(bar, export_bad_input_fails)
 		__u32 argsz, how, index, flags, num;
 		__u64 offset, length;
 		int err;
-	} cases[] = {
+	} rows[] = {
 		{ "probe", HEAD, PROBE | GET, 0, 0, 0, 0, 0, 0 },
 		{ "probe of SET", HEAD, PROBE | SET, 0, 0, 0, 0, 0, EINVAL },
 		{ "SET", HEAD, SET, bar, 0, 1, 0, 4096, EINVAL },
@@ -602,18 +602,18 @@ TEST_F(bar, export_bad_input_fails)
 	ASSERT_NE(MAP_FAILED, pages);
 	ASSERT_EQ(0, mprotect(pages + 4096, 4096, PROT_NONE));
 	export = (void *)(pages + 4096 - sizeof(*export));
-	for (i = 0; i != sizeof(cases) / sizeof(*cases); i++) {
+	for (i = 0; i != sizeof(rows) / sizeof(*rows); i++) {
 		memset(export, 0, sizeof(*export));
-		export->header.argsz = cases[i].argsz;
-		export->header.flags = cases[i].how;
-		export->dma_buf.region_index = cases[i].index;
-		export->dma_buf.flags = cases[i].flags;
-		export->dma_buf.nr_ranges = cases[i].num;
-		export->ranges[0].offset = cases[i].offset;
-		export->ranges[0].length = cases[i].length;
+		export->header.argsz = rows[i].argsz;
+		export->header.flags = rows[i].how;
+		export->dma_buf.region_index = rows[i].index;
+		export->dma_buf.flags = rows[i].flags;
+		export->dma_buf.nr_ranges = rows[i].num;
+		export->ranges[0].offset = rows[i].offset;
+		export->ranges[0].length = rows[i].length;
 		fd = do_export(self->target.fd, export);
-		EXPECT_EQ(cases[i].err, fd < 0 ? errno : 0) {
-			TH_LOG("%s", cases[i].name);
+		EXPECT_EQ(rows[i].err, fd < 0 ? errno : 0) {
+			TH_LOG("%s", rows[i].name);
 		}
 		if (fd > 0)
 			close(fd);
