@@ -178,9 +178,9 @@ TEST_F(two_guests, cfgi_cd)
 
 	for (i = 0; i < 2; i++) {
 		EXPECT_EQ(EIO, __viommu_cmd(&self->vm, self->guest[i].viommu,
-					     cmd_cfgi_cd(VSID + 1)));
+					    cmd_cfgi_cd(VSID + 1)));
 		EXPECT_EQ(EIO, __viommu_cmd(&self->vm, self->guest[i].viommu,
-					     cmd_cfgi_cd_all(0)));
+					    cmd_cfgi_cd_all(0)));
 	}
 }
 
@@ -303,11 +303,11 @@ TEST_F(two_guests, illegal_commands)
 			break;
 		}
 		EXPECT_EQ(EIO, __viommu_cmd(&self->vm, a->viommu,
-					     cmd_raw(op, 0)))
+					    cmd_raw(op, 0)))
 			TH_LOG("opcode %#x", op);
 		EXPECT_EQ(EIO, __viommu_cmd(&self->vm, a->viommu,
-					     cmd_raw(op | (__u64)VSID << 32,
-						     0)))
+					    cmd_raw(op | (__u64)VSID << 32,
+						    0)))
 			TH_LOG("opcode %#x with a StreamID", op);
 	}
 	EXPECT_TRUE(host_is_fine(&self->host));
@@ -576,7 +576,7 @@ TEST_F(stage1, array_of_several_kinds)
 				      cmd_raw(CMD_SYNC, 0);
 		num = all;
 		EXPECT_EQ(EIO, __viommu_invalidate(&self->vm, guest->viommu,
-						    cmds, &num));
+						   cmds, &num));
 		EXPECT_EQ(bad, num) TH_LOG("command %u", bad);
 		cmds[bad] = good;
 	}
@@ -622,7 +622,7 @@ TEST_F(stage1, array_that_cannot_be_read)
 		}
 		num = 256;
 		EXPECT_EQ(EFAULT, __viommu_invalidate(&self->vm, guest->viommu,
-						       cmds, &num));
+						      cmds, &num));
 
 		/* How far it got is its own business, but it must be true. */
 		EXPECT_GE(readable[i], num);

@@ -104,7 +104,7 @@ TEST_F(group, members_come_and_go)
 		edu_close(&self->member);
 		self->member.fd = -1;
 		EXPECT_EQ(EIO, __viommu_cmd(vm, guest->viommu,
-					     cmd_cfgi_cd(VSID + 1)));
+					    cmd_cfgi_cd(VSID + 1)));
 		EXPECT_EQ(page, edu_lands(&guest->edu, VA));
 		EXPECT_EQ(EBUSY, __iommu_destroy(vm, guest->vdevice));
 		guest_cmd(guest, cmd_cfgi_cd(VSID));
@@ -166,7 +166,7 @@ TEST(device_behind_pci_bridge)
 	edu_open(&edu, &vm, aliased());
 	s2_alloc(&vm, edu.dev_id);
 	EXPECT_EQ(EOPNOTSUPP, __vdevice_alloc(&vm, viommu_alloc(&vm, edu.dev_id),
-					       edu.dev_id, VSID, &id));
+					      edu.dev_id, VSID, &id));
 	edu_close(&edu);
 	vm_free(&vm);
 }

@@ -100,7 +100,7 @@ TEST_F(vsmmu, hw_info)
 	}
 	type = 0;
 	EXPECT_EQ(EOPNOTSUPP, __hw_info(vm, dev_id, 1U << 31, &type, &info,
-					 &len, &caps));
+					&len, &caps));
 }
 
 TEST_F(vsmmu, nest_parent_takes_no_other_flag)
@@ -133,29 +133,29 @@ TEST_F(vsmmu, viommu_alloc_errors)
 	__u32 plain, nested, id;
 
 	EXPECT_EQ(EOPNOTSUPP, __viommu_alloc(vm, dev_id, vm->s2,
-					      IOMMU_VIOMMU_TYPE_DEFAULT, &id));
+					     IOMMU_VIOMMU_TYPE_DEFAULT, &id));
 	EXPECT_EQ(EOPNOTSUPP, __viommu_alloc(vm, dev_id, vm->s2,
-					      0xbeef,
+					     0xbeef,
 					      &id));
 	EXPECT_EQ(EOPNOTSUPP, __viommu_alloc(vm, dev_id, vm->s2, 0xdeadbeef,
-					      &id));
+					     &id));
 	EXPECT_EQ(-1, ioctl(vm->iommufd, IOMMU_VIOMMU_ALLOC, &cmd));
 	EXPECT_EQ(EOPNOTSUPP, errno);
 
 	EXPECT_EQ(ENOENT, __viommu_alloc(vm, 0xffff, vm->s2,
-					  IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &id));
+					 IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &id));
 	EXPECT_EQ(ENOENT, __viommu_alloc(vm, dev_id, 0xffff,
-					  IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &id));
+					 IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &id));
 	EXPECT_EQ(ENOENT, __viommu_alloc(vm, dev_id, vm->ioas,
-					  IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &id));
+					 IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &id));
 	nested = guest_nested(guest, vste_abort());
 	EXPECT_EQ(ENOENT, __viommu_alloc(vm, dev_id, nested,
-					  IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &id));
+					 IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &id));
 
 	ASSERT_EQ(0, __hwpt_alloc(vm, dev_id, vm->ioas, 0, IOMMU_HWPT_DATA_NONE,
 				  NULL, 0, &plain));
 	EXPECT_EQ(EINVAL, __viommu_alloc(vm, dev_id, plain,
-					  IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &id));
+					 IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &id));
 
 	/* None of these holds on to anything. */
 	iommu_destroy(vm, plain);
@@ -178,9 +178,9 @@ TEST_F(vsmmu, vdevice_alloc_errors)
 	EXPECT_EQ(ENOENT, __vdevice_alloc(vm, guest->viommu, 0xffff, 0, &id));
 	/* A StreamID has at most 32 bits, and each of them may be set. */
 	EXPECT_EQ(EINVAL, __vdevice_alloc(vm, guest->viommu, dev_id,
-					   1ULL << 32, &id));
+					  1ULL << 32, &id));
 	EXPECT_EQ(EINVAL, __vdevice_alloc(vm, guest->viommu, dev_id, ~0ULL,
-					   &id));
+					  &id));
 	ASSERT_EQ(0, __vdevice_alloc(vm, guest->viommu, dev_id, 0xffffffff,
 				     &id));
 
@@ -191,7 +191,7 @@ TEST_F(vsmmu, vdevice_alloc_errors)
 	if (edu_own_group(1)) {
 		edu_open(&edu2, vm, edu_own_group(1));
 		EXPECT_EQ(EEXIST, __vdevice_alloc(vm, guest->viommu,
-						   edu2.dev_id, 0xffffffff,
+						  edu2.dev_id, 0xffffffff,
 						   &id2));
 		EXPECT_EQ(0, __vdevice_alloc(vm, other, edu2.dev_id, 0xffffffff,
 					     &id2));
@@ -411,7 +411,7 @@ TEST_F(vsmmu, vdevice_moves_while_aborted)
 		edu_attach(&guest->edu, still[i]);
 		ASSERT_EQ(0, __iommu_destroy(vm, old));
 		EXPECT_EQ(EIO, __viommu_cmd(vm, guest->viommu,
-					     cmd_cfgi_cd(VSID + i)));
+					    cmd_cfgi_cd(VSID + i)));
 		EXPECT_EQ(ENOENT, __edu_attach(&guest->edu, guest->nested));
 
 		guest->vdevice = vdevice_alloc(vm, guest->viommu,
@@ -422,7 +422,7 @@ TEST_F(vsmmu, vdevice_moves_while_aborted)
 		EXPECT_TRUE(goes_after(guest, &c));
 		guest_cmd(guest, cmd_cfgi_cd(VSID + i + 1));
 		EXPECT_EQ(EIO, __viommu_cmd(vm, guest->viommu,
-					     cmd_cfgi_cd(VSID + i)));
+					    cmd_cfgi_cd(VSID + i)));
 	}
 }
 
@@ -467,7 +467,7 @@ TEST_F(vsmmu, vmids_of_a_device_run_out_and_come_back)
 	EXPECT_EQ(0, __viommu_alloc(vm, guest->edu.dev_id, vm->s2,
 				    IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &ids[n++]));
 	EXPECT_EQ(ENOSPC, __viommu_alloc(vm, guest->edu.dev_id, vm->s2,
-					  IOMMU_VIOMMU_TYPE_ARM_SMMUV3,
+					 IOMMU_VIOMMU_TYPE_ARM_SMMUV3,
 					  &ids[n]));
 
 	/* vIOMMUs outlive the device in their iommufd, and go on counting. */
@@ -477,7 +477,7 @@ TEST_F(vsmmu, vmids_of_a_device_run_out_and_come_back)
 	edu_open(&again.edu, &other, edu_own_group(0));
 	s2_alloc(&other, again.edu.dev_id);
 	EXPECT_EQ(ENOSPC, __viommu_alloc(&other, again.edu.dev_id, other.s2,
-					  IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &ids[n]));
+					 IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &ids[n]));
 	iommu_destroy(vm, ids[0]);
 	EXPECT_EQ(0, __viommu_alloc(&other, again.edu.dev_id, other.s2,
 				    IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &ids[n]));
@@ -647,10 +647,10 @@ TEST_F(vsmmu, parent_of_another_driver)
 	ASSERT_EQ(0, ioctl(vm->iommufd, IOMMU_HWPT_ALLOC, &parent));
 
 	EXPECT_EQ(EINVAL, __viommu_alloc(vm, mock.mock_domain.out_idev_id,
-					  vm->s2, IOMMU_VIOMMU_TYPE_SELFTEST,
+					 vm->s2, IOMMU_VIOMMU_TYPE_SELFTEST,
 					  &id));
 	EXPECT_EQ(EINVAL, __viommu_alloc(vm, self->guest.edu.dev_id,
-					  parent.out_hwpt_id,
+					 parent.out_hwpt_id,
 					  IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &id));
 	/* Each with its own */
 	ASSERT_EQ(0, __viommu_alloc(vm, mock.mock_domain.out_idev_id,

@@ -653,7 +653,7 @@ TEST_F(two_smmus, objects_stay_with_their_smmu)
 		s1_map(&guest->s1, VA, page);
 		for (k = 0; k < ARRAY_SIZE(vstes); k++)
 			EXPECT_EQ(EINVAL, __nested_alloc(vm, guest->edu.dev_id,
-							  other->viommu,
+							 other->viommu,
 							  vstes[k], &id));
 		EXPECT_EQ(EINVAL, __edu_attach(&guest->edu, abort));
 		EXPECT_EQ(EINVAL, __edu_attach(&guest->edu, self->bypass[!i]));
@@ -662,7 +662,7 @@ TEST_F(two_smmus, objects_stay_with_their_smmu)
 		edu_attach(&guest->edu, guest->s2);
 		iommu_destroy(vm, guest->vdevice);
 		EXPECT_EQ(EINVAL, __vdevice_alloc(vm, other->viommu,
-						   guest->edu.dev_id, 1, &id));
+						  guest->edu.dev_id, 1, &id));
 		EXPECT_EQ(EINVAL, __edu_attach(&guest->edu, self->bypass[!i]));
 		EXPECT_EQ(page, edu_lands(&guest->edu, page));
 		edu_detach(&guest->edu);

@@ -95,7 +95,7 @@ TEST_F(device, hw_info_types)
 	type = IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV;
 	len = sizeof(info);
 	EXPECT_EQ(EOPNOTSUPP, __hw_info(&self->vm, dev_id, 3, &type, &info,
-					 &len, &caps));
+					&len, &caps));
 }
 
 static __u32 hwpt_alloc(struct vm *vm, __u32 dev_id)
@@ -395,7 +395,7 @@ TEST_F(vintf, vdevice_alloc_errors)
 					     good.dev_id, fine[i], &id))
 			TH_LOG("%#llx", fine[i]);
 		EXPECT_EQ(EEXIST, __vdevice_alloc(&self->vm, good.viommu_id,
-						   good.dev_id, fine[i],
+						  good.dev_id, fine[i],
 						   &again));
 		EXPECT_EQ(EBUSY, __iommu_destroy(&self->vm, good.viommu_id));
 		iommu_destroy(&self->vm, id);
@@ -411,11 +411,11 @@ TEST_F(vintf, vdevice_of_another_viommu)
 
 	id = vdevice_alloc(&self->vm, plain, dev_id, 1);
 	EXPECT_EQ(EEXIST, __vdevice_alloc(&self->vm, self->o.vintf.viommu,
-					   dev_id, 2, &second));
+					  dev_id, 2, &second));
 	iommu_destroy(&self->vm, id);
 	id = vdevice_alloc(&self->vm, self->o.vintf.viommu, dev_id, 2);
 	EXPECT_EQ(EEXIST, __vdevice_alloc(&self->vm, plain, dev_id, 1,
-					   &second));
+					  &second));
 	iommu_destroy(&self->vm, id);
 	iommu_destroy(&self->vm, plain);
 }
@@ -435,7 +435,7 @@ TEST_F(vintf, vdevices_up_to_the_pairs)
 	for (i = 1; i < 16 && edu_own_group(i); i++) {
 		edu_open(&edu[i], &self->vm, edu_own_group(i));
 		EXPECT_EQ(EEXIST, __vdevice_alloc(&self->vm,
-						   self->o.vintf.viommu,
+						  self->o.vintf.viommu,
 						   edu[i].dev_id, 0, &id[i]));
 		rc = __vdevice_alloc(&self->vm, self->o.vintf.viommu,
 				     edu[i].dev_id, i, &id[i]);
@@ -480,7 +480,7 @@ TEST_F(vintf, veventq_alloc_errors)
 	EXPECT_EQ(EEXIST, __errorq_alloc(v, DEPTH, &again));
 	veventq_alloc(&self->vm, v->viommu, DEPTH, &faults);
 	EXPECT_EQ(EEXIST, __veventq_alloc(&self->vm, v->viommu, DEPTH,
-					   &again));
+					  &again));
 	EXPECT_EQ(EBUSY, __iommu_destroy(&self->vm, errors.id));
 	veventq_free(&self->vm, &errors);
 	errorq_alloc(v, 1, &errors);
@@ -636,7 +636,7 @@ TEST_F(vintf, hw_queue_across_two_mappings)
 		SKIP(return, "no huge page");
 	vm_map(&self->vm, DIMM, mem, GUEST_PAGE);
 	EXPECT_EQ(ENOENT, __vcmdq_alloc(&self->o.vintf, 0, DIMM,
-					 2 * GUEST_PAGE, &id));
+					2 * GUEST_PAGE, &id));
 	vm_map(&self->vm, DIMM + GUEST_PAGE, mem + GUEST_PAGE, GUEST_PAGE);
 	vcmdq_alloc_at(&q, &self->o.vintf, 0, DIMM, mem, VCMDQ_LOG2SIZE + 1);
 	vcmdq_start(&q);
@@ -651,7 +651,7 @@ TEST_F(vintf, hw_queue_across_two_mappings)
 	vm_map(&self->vm, DIMM, mem + GUEST_PAGE, GUEST_PAGE);
 	vm_map(&self->vm, DIMM + GUEST_PAGE, mem, GUEST_PAGE);
 	EXPECT_EQ(EFAULT, __vcmdq_alloc(&self->o.vintf, 0, DIMM,
-					 2 * GUEST_PAGE, &id));
+					2 * GUEST_PAGE, &id));
 	vm_unmap(&self->vm, DIMM, 2 * GUEST_PAGE);
 	munmap(mem, HUGE_PAGE);
 }
@@ -674,7 +674,7 @@ TEST_F(vintf, hw_queue_order)
 			EXPECT_EQ(EIO, __vcmdq_alloc(v, i + 2, gpa, 32, &id));
 		if (i)
 			EXPECT_EQ(EBUSY, __iommu_destroy(&self->vm,
-							  q[i - 1].id));
+							 q[i - 1].id));
 	}
 	EXPECT_EQ(EINVAL, __vcmdq_alloc(v, n, gpa, 32, &id));
 	EXPECT_EQ(EBUSY, __iommu_destroy(&self->vm, v->viommu));
@@ -712,7 +712,7 @@ TEST_F(vintf, hw_queue_memory_is_busy)
 		       mem + 2 * GUEST_PAGE + 1024, 6);
 	vcmdq_start(&q);
 	EXPECT_EQ(EBUSY, __vm_unmap(&self->vm, DIMM + 2 * GUEST_PAGE,
-				     GUEST_PAGE));
+				    GUEST_PAGE));
 	EXPECT_EQ(-1, ioctl(self->vm.iommufd, IOMMU_IOAS_UNMAP, &unmap));
 	EXPECT_EQ(EBUSY, errno);
 	EXPECT_EQ(4 * GUEST_PAGE, unmap.length);
@@ -742,7 +742,7 @@ TEST(without_block_types_are_refused)
 	edu_open(&edu, &vm, edu_own_group(0));
 	s2_alloc(&vm, edu.dev_id);
 	EXPECT_EQ(EOPNOTSUPP, hw_info(&vm, edu.dev_id,
-				       IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV, &hw));
+				      IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV, &hw));
 	EXPECT_EQ(EOPNOTSUPP,
 		  __viommu_alloc_data(&vm, edu.dev_id, vm.s2,
 				      IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV, &data,

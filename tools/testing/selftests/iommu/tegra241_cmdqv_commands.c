@@ -144,7 +144,7 @@ TEST_F(one_guest, vmm_invalidate_errors)
 	EXPECT_BAD(&self->vm, IOMMU_HWPT_INVALIDATE, good, bad);
 	/* The third names a vSID without a vDEVICE. */
 	EXPECT_EQ(EIO, __viommu_invalidate(&self->vm, o->vintf.viommu, cmds,
-					    &num));
+					   &num));
 	EXPECT_EQ(2, num);
 	EXPECT_EQ(EIO, __viommu_cmd(&self->vm, o->vintf.viommu, cmd_sync()));
 	EXPECT_EQ(EIO, __viommu_cmd(&self->vm, o->vintf.viommu, cmd_raw(0x20, 0)));
@@ -186,7 +186,7 @@ TEST_F(one_guest, nested_domains)
 	edu_attach(&guest->edu, guest->nested);
 	EXPECT_EQ(page, edu_lands(&guest->edu, VA));
 	EXPECT_EQ(EIO, __nested_alloc(&self->vm, guest->edu.dev_id,
-				       guest->viommu,
+				      guest->viommu,
 				       bad_vste(),
 				       &id));
 	iommu_destroy(&self->vm, bypass);
@@ -203,7 +203,7 @@ TEST_F(one_guest, device_is_closed_first)
 	EXPECT_EQ(ENOENT, __iommu_destroy(&self->vm, o->guest.vdevice));
 	EXPECT_TRUE(refused(o, cmd_atc_inv(VSID20)));
 	EXPECT_EQ(EIO, __viommu_cmd(&self->vm, o->vintf.viommu,
-				     cmd_cfgi_cd(VSID20)));
+				    cmd_cfgi_cd(VSID20)));
 	EXPECT_EQ(0, vcmdq_cmd(&o->q, cmd_tlbi_nh_asid(ASID)));
 
 	edu_open(&o->guest.edu, &self->vm, edu_own_group(0));
