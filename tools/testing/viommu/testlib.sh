@@ -107,3 +107,37 @@ vm()
 {
 	"$viommu/boot" "$@" || true
 }
+
+# skips_itself <name> <program> <what it lacks> [argument of QEMU]...: on a machine that
+# has no more than these devices the program says so, and fails nothing
+skips_itself()
+{
+	local name=$1 program=$2 lack=$3
+
+	shift 3
+	vm --timeout 120 --may-skip "^$program: " --run - "$name" -- "$@" \
+		> "$scratch/skips" <<< "t $program $program"
+	if grep -q "^skip - .*$lack" "$scratch/skips" && ! grep '^not ok' "$scratch/skips"; then
+		ok "$name: skips itself and says why"
+	else
+		not_ok "$name: does not skip itself"
+		sed 's/^/# /' "$scratch/skips"
+	fi
+}
+
+# register_tests <name> <program>: of a model in our QEMU, without a kernel; then each of
+# the model's faults, which a test must see. A program that broke off is a failure too.
+register_tests()
+{
+	local qemu=$build/qemu/qemu-system-aarch64 mode rc
+
+	if [ ! -x "$qemu" ]; then
+		skip "$1" "no $qemu: run 'make qemu'"
+		return
+	fi
+	for mode in '' --mutations; do
+		rc=0
+		"$viommu/$2" --qemu "$qemu" --jobs "$jobs" ${mode:+"$mode"} || rc=$?
+		[ "$rc" -le 1 ] || not_ok "$1: $2 $mode ended with status $rc"
+	done
+}

@@ -31,15 +31,4 @@ vm --smmus nested,nested,1 --timeout 1200 --leaks --run - two-smmus-own -- "${ar
 t -t 1100 smmuv3_two_smmus smmuv3_two_smmus -v own_parents
 END
 
-# Where there is one SMMU it says so, and fails nothing.
-vm --timeout 120 --may-skip '^smmuv3_two_smmus: ' --run - two-smmus-none -- \
-	-device "$edu" -device "$edu" << 'END' > "$scratch/none"
-t smmuv3_two_smmus smmuv3_two_smmus
-END
-if grep -q '^skip - .*needs edu devices behind two SMMUs' "$scratch/none" &&
-   ! grep '^not ok' "$scratch/none"; then
-	ok "two-smmus-none: skips itself and says why"
-else
-	not_ok "two-smmus-none: does not skip itself"
-	sed 's/^/# /' "$scratch/none"
-fi
+skips_itself two-smmus-none smmuv3_two_smmus 'needs edu devices behind two SMMUs' -device "$edu" -device "$edu"

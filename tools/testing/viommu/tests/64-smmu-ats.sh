@@ -45,14 +45,4 @@ machine smmu-ats 0 "$(printf -- '-T %s ' "${known[@]}" "$silent" "$always")"
 machine smmu-ats-silent 0 "-t $silent" --allow 'CMDQ error|unexpected global error'
 machine smmu-ats-stall 2 "-t $always"
 
-# Where there is no such device it says so, and fails nothing.
-vm --timeout 120 --may-skip '^smmuv3_ats: ' --run - smmu-ats-none -- \
-	-device edu << 'EOF' > "$scratch/none"
-t smmuv3_ats smmuv3_ats
-EOF
-if grep -q '^skip - .*no viommu-dma device' "$scratch/none" && ! grep '^not ok' "$scratch/none"; then
-	ok "smmu-ats-none: skips itself and says why"
-else
-	not_ok "smmu-ats-none: does not skip itself"
-	sed 's/^/# /' "$scratch/none"
-fi
+skips_itself smmu-ats-none smmuv3_ats 'no viommu-dma device' -device edu
