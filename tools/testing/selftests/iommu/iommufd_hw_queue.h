@@ -87,24 +87,6 @@ static inline int __ioas_copy(int fd, __u32 dst_id, __u32 src_id,
 	return call(fd, IOMMU_IOAS_COPY, &cmd);
 }
 
-/* Return 0 if the domain maps @iova to the pages that @va has */
-static inline int check_map(int fd, __u32 hwpt_id, __u64 iova, __u64 length,
-			    const void *va)
-{
-	struct iommu_test_cmd cmd = {
-		.size = sizeof(cmd),
-		.op = IOMMU_TEST_OP_MD_CHECK_MAP,
-		.id = hwpt_id,
-		.check_map = {
-			.iova = iova,
-			.length = length,
-			.uptr = (uintptr_t)va,
-		},
-	};
-
-	return call(fd, IOMMU_TEST_CMD, &cmd);
-}
-
 /* Allocate a vIOMMU that offers two pages, of which the first u32 is @in_data */
 static inline int __viommu_alloc_mmap(int fd, __u32 dev_id, __u32 hwpt_id,
 				      __u32 in_data,

@@ -107,24 +107,6 @@ static inline int copy(int fd, __u32 dst_id, __u32 src_id, __u64 src_iova,
 	return rc;
 }
 
-/* Whether the domain has the pages that @va has */
-static inline int check_map(int fd, __u32 hwpt_id, __u64 iova, __u64 length,
-			    const void *va)
-{
-	struct iommu_test_cmd cmd = {
-		.size = sizeof(cmd),
-		.op = IOMMU_TEST_OP_MD_CHECK_MAP,
-		.id = hwpt_id,
-		.check_map = {
-			.iova = iova,
-			.length = length,
-			.uptr = (uintptr_t)va,
-		},
-	};
-
-	return ioctl(fd, IOMMU_TEST_CMD, &cmd) ? errno : 0;
-}
-
 static inline int access_rw(int fd, __u32 access_id, __u64 iova, void *buf,
 			    size_t length, __u32 flags)
 {
@@ -180,8 +162,6 @@ static inline void fill(char *va, unsigned long length)
 	for (i = 0; i != length / PAGE_SIZE; i++)
 		memset(va + i * PAGE_SIZE, mark(i), PAGE_SIZE);
 }
-
-/* ---- What else has an eye on the file ---- */
 
 /* ---- What every kind of file does ---- */
 

@@ -289,6 +289,24 @@ static inline int mock_dev_state(int fd, __u32 stdev_id, __u64 *virt_id)
 		EXPECT_EQ(_virt_id, __virt_id);                             \
 	})
 
+/* Return 0 if the domain maps @iova to the pages that @va has */
+static inline int check_map(int fd, __u32 hwpt_id, __u64 iova, __u64 length,
+			    const void *va)
+{
+	struct iommu_test_cmd cmd = {
+		.size = sizeof(cmd),
+		.op = IOMMU_TEST_OP_MD_CHECK_MAP,
+		.id = hwpt_id,
+		.check_map = {
+			.iova = iova,
+			.length = length,
+			.uptr = (uintptr_t)va,
+		},
+	};
+
+	return call(fd, IOMMU_TEST_CMD, &cmd);
+}
+
 /* How many objects of a kind the mock driver has, -1 if it does not tell */
 static inline int mock_count(const char *name)
 {
