@@ -78,12 +78,14 @@ demand()
 }
 
 # touched <arch> <from> <to>: what make must build where these differ: all of
-# drivers/iommu for what lies there and for headers, elsewhere an object per source.
-# What only includes such a header elsewhere is built for the Image.
+# drivers/iommu for what lies there and for headers, all of drivers/vfio, whose options
+# decide which of its sources are built, elsewhere an object per source. What only
+# includes such a header elsewhere is built for the Image.
 touched()
 {
 	kgit diff --name-only --no-renames --diff-filter=d "$2" "$3" |
 		sed -n -e 's,^\(include\|drivers/iommu\)/.*,drivers/iommu/,p;t' \
+			-e 's,^drivers/vfio/.*,drivers/vfio/,p;t' \
 			-e 's,^\(\(drivers\|mm\|fs\|lib\|virt\)/.*\)\.c$,\1.o,p' |
 		if [ "$1" = arm64 ]; then cat; else grep -v '/arm64/' || true; fi |
 		sort -u
