@@ -1280,6 +1280,9 @@ static void s2_test_atc_smmus(struct kunit *test)
 				SID ^ (SID - 1));
 		KUNIT_EXPECT_FALSE(test, fake->log[1].synced);
 		KUNIT_EXPECT_TRUE(test, fake->log[2].synced);
+		/* No CMD_SYNC of another can come between, and learn of a timeout */
+		KUNIT_EXPECT_EQ(test, fake->log[2].waited,
+				fake->log[2].issued + 1);
 	}
 	atomic_set(&s->parent->nr_ats_masters, 0);
 	detach_all(test);

@@ -31,8 +31,8 @@
  * Tegra241 the two can go by different queues, so that the second one completes while
  * the first one is stuck.
  *
- * Commands are written to all SMMUs before the first CMD_SYNC is waited for, so
- * that the SMMUs work in parallel.
+ * TLBIs are written to all SMMUs before the first CMD_SYNC is waited for, so that
+ * the SMMUs work in parallel. ATC_INVs are not: see arm_smmu_nest_parent_atc_inv().
  *
  * An SMMU has as few as 255 VMIDs, and user space decides how many it takes. Each
  * counts against the device that was named to get it: what an administrator hands
@@ -802,7 +802,7 @@ int arm_smmu_nest_parent_atc_inv(struct arm_smmu_domain *smmu_domain,
 	unsigned long flags, from = 0;
 	struct arm_smmu_cmdq_ent cmd;
 	bool again;
-	int i;
+	int err, i;
 
 	/* See arm_smmu_atc_inv_domain() */
 	smp_mb();
@@ -841,8 +841,11 @@ int arm_smmu_nest_parent_atc_inv(struct arm_smmu_domain *smmu_domain,
 			}
 		}
 		spin_unlock_irqrestore(&smmu_domain->devices_lock, flags);
-		if (again)
-			arm_smmu_s2_cmds_post(&cmds);
+		/*
+		 * Whoever issues the next CMD_SYNC learns that a device did not
+		 * answer: it must be ours, so none is left for later.
+		 */
+		err = arm_smmu_s2_cmds_end(&cmds);
 	} while (again);
-	return arm_smmu_s2_cmds_end(&cmds);
+	return err;
 }

@@ -45,12 +45,12 @@ static void bad_cd(struct guest *guest)
 	viommu_cmd(guest->vm, guest->viommu, cmd_cfgi_cd(VSID));
 }
 
-/* A table of CDs, and an SMMU without substreams */
+/* A table of more CDs than there are substreams (IHI0070 5.2, S1CDMax) */
 static void bad_ste(struct guest *guest)
 {
 	struct iommu_hwpt_arm_smmuv3 vste = vste_s1(&guest->s1);
 
-	vste.ste[0] |= htole64(1ULL << 59);
+	vste.ste[0] |= htole64(31ULL << 59);
 	edu_attach(&guest->edu, guest_nested(guest, vste));
 }
 

@@ -163,6 +163,7 @@ enum { INV_NOW, INV_LATE, INV_NEVER, INV_HOLD, INV_MODES };
 #define KNOB_INV_PAGE       BIT(3) /* only the first page of a range */
 #define KNOB_INV_ALL        BIT(4) /* any invalidation empties the ATC */
 #define KNOB_INV_ATS_OFF    BIT(5) /* no answer while ATS is disabled */
+#define KNOB_INV_SPARES     BIT(6) /* without PASID: only what has none */
 
 #define FNV_BASIS           0xcbf29ce484222325ULL
 #define FNV_PRIME           0x100000001b3ULL
@@ -342,8 +343,8 @@ static void vdma_atc_insert(ViommuDma *d, const IOMMUPortReq *req,
 }
 
 /*
- * PCIe 10.3.8: a request without PASID affects what was requested without
- * PASID; one with PASID affects that PASID, or all if it is global.
+ * PCIe 10.3.8: a request with PASID affects what was requested with that PASID,
+ * or with any if it is global. One without PASID affects all, as Linux has it.
  */
 static void vdma_atc_invalidate(ViommuDma *d, const IOMMUPortInv *inv)
 {
@@ -359,7 +360,11 @@ static void vdma_atc_invalidate(ViommuDma *d, const IOMMUPortInv *inv)
     QTAILQ_FOREACH_SAFE(e, &d->atc, next, next) {
         if (!(d->knobs & KNOB_INV_ALL)) {
             if (!(d->knobs & KNOB_INV_NO_PASID)) {
-                if (e->has_pasid != inv->has_pasid) {
+                if (!e->has_pasid && inv->has_pasid) {
+                    continue;
+                }
+                if (e->has_pasid && !inv->has_pasid &&
+                    d->knobs & KNOB_INV_SPARES) {
                     continue;
                 }
                 if (inv->has_pasid && !inv->global && e->pasid != inv->pasid &&
