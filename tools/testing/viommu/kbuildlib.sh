@@ -91,6 +91,14 @@ touched()
 		sort -u
 }
 
+# sources <from> <to>: objects of the sources that differ, for arm64
+sources()
+{
+	kgit diff --name-only --no-renames --diff-filter=d "$1" "$2" |
+		sed -n 's,^\(\(drivers\|mm\|fs\|lib\|virt\)/.*\)\.c$,\1.o,p' |
+		grep -vE '^drivers/iommu/(intel|amd)/' || true
+}
+
 # fragments <arch>: what it is built with
 fragments()
 {
@@ -115,6 +123,23 @@ build()
 	[ "$arch" != arm64 ] || exports "$obj"
 }
 
+# recompile <objdir> <object>...: from what $each has now, by the commands that made them.
+# To have make say them takes longer than they do.
+recompile()
+{
+	local obj=$1 o cmd
+
+	shift
+	for o; do
+		cmd=$(sed -n '1s/^savedcmd_[^ ]* := //p' "$obj/${o%/*}/.${o##*/}.cmd") && [ -n "$cmd" ] ||
+			return 1
+		cmd=${cmd//'$$'/'$'}
+		[[ $cmd == *" -o $o "* ]] || { echo "no command makes $o"; return 1; }
+		printf '%s\0' "${cmd/" -o $o "/" -o $scratch/${o//\//.} "}"
+	done > "$scratch/commands" || return 1
+	(cd "$obj" && xargs -0 -P "$jobs" -I '{}' bash -c '{}' < "$scratch/commands")
+}
+
 # build_as <arch> <objdir> <symbol=value,...> <directory>...: with these different
 build_as()
 {
@@ -132,19 +157,18 @@ build_as()
 	[ "$arch" != arm64 ] || ! demand "$obj" IOMMUFD=m ARM_SMMU_V3=y > /dev/null || exports "$obj"
 }
 
-# selftests <objdir> [<from> <to>]: of $each, for arm64, with the headers made in <objdir>.
+# selftests <objdir> [<from> <to>]: of $each, for arm64, with the headers made in <objdir>,
+# which has no configuration.
 # With two commits, what stood at <from> is kept, if nothing of it is different at <to>.
 selftests()
 {
-	local obj=$1 out=$each/.selftests dir=tools/testing/selftests/iommu f
+	local obj=$1 out=$each/.selftests dir=tools/testing/selftests/iommu
 
-	mapfile -t f < <(fragments arm64)
 	# The makefile does not know which program has which header.
 	if [ $# = 1 ] || [ -n "$(kgit diff --name-only --diff-filter=a "$2" "$3" -- "$dir/*.h")" ]; then
 		rm -rf "$out"
 	fi
-	mkdir -p "$out" &&
-	configure arm64 "$obj" "${f[@]}" &&
+	mkdir -p "$out" "$obj" &&
 	kmake arm64 "$obj" "$each" headers &&
 	make -s -j"$jobs" -C "$each/$dir" OUTPUT="$out" ARCH=arm64 \
 		CROSS_COMPILE=aarch64-linux-gnu- CC="$(compiler arm64)gcc" \

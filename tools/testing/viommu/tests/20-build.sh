@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # limit: 4000
 # beside
-# Each patch builds what it touches, for arm64 with IOMMUFD=m, and the selftests
-# that it changes; the tip builds for arm64 and x86_64, with each of its options
-# off. 21-matrix has every combination of them, 22-each each patch for x86_64.
-# Compilers' warnings are errors.
+# The sources that each patch touches compile for arm64, as the tip compiles them with
+# IOMMUFD=m, and so do the selftests that it changes. With LONG=1 each patch is built with
+# its own options, with all that includes its headers, and exports what a module uses.
+# The tip builds for arm64 and x86_64, with each of its options off. 21-matrix has every
+# combination of them, 22-each each patch for x86_64. Compilers' warnings are errors.
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
 # shellcheck source=../kbuildlib.sh
@@ -14,31 +15,46 @@
 "$top/scripts/tree"
 tip=$(kgit rev-parse refs/viommu/tip)
 
+# all_of <arch>: what the series touches
+all_of()
+{
+	mapfile -t what < <(touched "$1" base "$tip")
+	[ ${#what[@]} != 0 ] || what=(drivers/iommu/)
+}
+
 # One object directory for all commits, so that make compiles only what differs.
+if [ -z "${LONG:-}" ]; then
+	checkout "$tip"
+	all_of arm64
+	check "arm64, tip" build arm64 "$each/.arm64" "${what[@]}"
+fi
 last=base programs=
 while read -r c; do
 	checkout "$c"
 	s=$(kgit log -1 --format=%s "$c")
-	mapfile -t what < <(touched arm64 "$last" "$c")
-	[ ${#what[@]} = 0 ] || check "arm64: $s" build arm64 "$each/.arm64" "${what[@]}"
+	if [ -n "${LONG:-}" ]; then
+		mapfile -t what < <(touched arm64 "$last" "$c")
+		[ ${#what[@]} = 0 ] || check "arm64: $s" build arm64 "$each/.arm64" "${what[@]}"
+	else
+		mapfile -t what < <(sources "$last" "$c")
+		[ ${#what[@]} = 0 ] || check "arm64: $s" recompile "$each/.arm64" "${what[@]}"
+	fi
 	if [ -n "$(kgit diff --name-only "$last" "$c" -- tools/testing/selftests/iommu)" ]; then
 		# shellcheck disable=SC2086 # of two words, or of none
-		check "selftests: $s" selftests "$each/.arm64" ${programs:+$programs $c}
+		check "selftests: $s" selftests "$each/.headers" ${programs:+$programs $c}
 		programs=$c
 	fi
 	last=$c
 done < <(kgit rev-list --reverse "base..$tip")
 
 checkout "$tip"
-mapfile -t what < <(touched arm64 base "$tip")
-[ ${#what[@]} != 0 ] || what=(drivers/iommu/)
+all_of arm64
 check "arm64, tip: udmabuf, the other caller of memfd_pin_folios()" \
 	build arm64 "$each/.arm64" drivers/dma-buf/udmabuf.o
 while read -r options; do
 	check "arm64, tip, $options" build_as arm64 "$each/.arm64" "$options" "${what[@]}"
 done < <(matrix brief)
-mapfile -t what < <(touched x86_64 base "$tip")
-[ ${#what[@]} != 0 ] || what=(drivers/iommu/)
+all_of x86_64
 check "x86_64, tip, IOMMUFD=m" build x86_64 "$each/.x86_64" "${what[@]}"
 check "x86_64, tip, IOMMUFD=y" build_as x86_64 "$each/.x86_64" IOMMUFD=y,VFIO=y,VFIO_PCI=y "${what[@]}"
 check "x86_64, tip, IOMMUFD=n" build_as x86_64 "$each/.x86_64" \

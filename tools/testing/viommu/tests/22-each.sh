@@ -19,6 +19,6 @@ while read -r c; do
 	[ ${#what[@]} = 0 ] || check "x86_64: $s" build x86_64 "$each/.x86_64" "${what[@]}"
 	[ -z "$(kgit diff --name-only "$last" "$c" -- tools/testing/selftests/iommu include/uapi \
 		drivers/iommu/iommufd/iommufd_test.h)" ] ||
-		check "selftests: $s" selftests "$each/.arm64"
+		check "selftests: $s" selftests "$each/.headers"
 	last=$c
 done < <(kgit rev-list --reverse "base..$tip")

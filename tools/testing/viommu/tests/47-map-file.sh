@@ -19,11 +19,10 @@ inapplicable=(
 )
 
 [ "$kasan" != n ] || inapplicable+=('abi\.permission_is_asked ')
-MACHINE_MEM=4G vm --timeout 3500 --leaks --may-skip "$(IFS='|'; echo "${inapplicable[*]}")" \
+may_skip=$(IFS='|'; echo "${inapplicable[*]}")
+MACHINE_MEM=4G vm --timeout 3500 --leaks --may-skip "$may_skip" \
 	--append 'hugepagesz=2M hugepages=16' --run - map-file << 'EOS'
 t -t 1900 iommufd_map_file_abi iommufd_map_file_abi
-t -t 1900 iommufd_map_file_pages iommufd_map_file_pages
-t -t 1900 iommufd_map_file_account iommufd_map_file_account
 t -t 1900 iommufd_map_file_stress iommufd_map_file_stress
 EOS
 
@@ -34,10 +33,12 @@ MACHINE_MEM=3G vm --leaks --append movablecore=1G --run - map-file-poison << 'EO
 t -t 200 iommufd_map_file_abi iommufd_map_file_abi -r abi.poisoned
 EOS
 
-# Eight variants of each test: a kernel with KASAN takes three times as long.
+# Up to eight variants of each test: a kernel with KASAN takes three times as long.
 # shellcheck disable=SC2154 # from testlib.sh
 [ -n "${LONG:-}" ] || export MACHINE_IMAGE=$quick
-MACHINE_MEM=4G vm --timeout 1600 --leaks --append 'hugepagesz=2M hugepages=16' \
-	--run - change-process << 'EOS'
+MACHINE_MEM=4G vm --timeout 3500 --leaks --may-skip "$may_skip" \
+	--append 'hugepagesz=2M hugepages=16' --run - map-file-kinds << 'EOS'
+t -t 1900 iommufd_map_file_pages iommufd_map_file_pages
+t -t 1900 iommufd_map_file_account iommufd_map_file_account
 t -t 1500 iommufd_change_process iommufd_change_process
 EOS
