@@ -3,10 +3,11 @@
 # limit: 4000
 # beside
 # The sources that each patch touches compile for arm64, as the tip compiles them with
-# IOMMUFD=m, and so do the selftests that it changes. With LONG=1 each patch is built with
-# its own options, with all that includes its headers, and exports what a module uses.
-# The tip builds for arm64 and x86_64, with each of its options off. 21-matrix has every
-# combination of them, 22-each each patch for x86_64. Compilers' warnings are errors.
+# IOMMUFD=m; the selftests compile once the first patch has mended them. With LONG=1 each
+# patch is built with its own options, with all that includes its headers, exports what
+# a module uses, and the selftests that it changes compile. The tip builds for arm64 and
+# x86_64, with each of its options off. 21-matrix has every combination of them, 22-each
+# each patch for x86_64. Compilers' warnings are errors.
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
 # shellcheck source=../kbuildlib.sh
@@ -39,7 +40,8 @@ while read -r c; do
 		mapfile -t what < <(sources "$last" "$c")
 		[ ${#what[@]} = 0 ] || check "arm64: $s" recompile "$each/.arm64" "${what[@]}"
 	fi
-	if [ -n "$(kgit diff --name-only "$last" "$c" -- tools/testing/selftests/iommu)" ]; then
+	if [ -n "${LONG:-}" ] || [ -z "$programs" ] &&
+	   [ -n "$(kgit diff --name-only "$last" "$c" -- tools/testing/selftests/iommu)" ]; then
 		# shellcheck disable=SC2086 # of two words, or of none
 		check "selftests: $s" selftests "$each/.headers" ${programs:+$programs $c}
 		programs=$c

@@ -39,7 +39,7 @@ EOF
 always=smmu_that_always_stalls_has_no_viommu
 machine smmu-ats 0 "$(printf -- '-T %s ' "${silent[@]}" "$always")"
 machine smmu-ats-silent 0 "$(printf -- '-t %s ' "${silent[@]}")" \
-	--allow 'CMDQ error|unexpected global error|CMD_SYNC timeout'
+	--allow 'CMDQ error|unexpected global error'
 machine smmu-ats-stall 2 "-t $always"
 
 skips_itself smmu-ats-none smmuv3_ats 'no viommu-dma device' -device edu
