@@ -17,6 +17,13 @@ scratch=$(mktemp -d "$build/test.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' INT TERM HUP
 
+# only_one <name>: the tests that say so run one after the other
+only_one()
+{
+	exec 8> "$build/$1.lock"
+	flock 8
+}
+
 ok()
 {
 	echo "ok - $*"

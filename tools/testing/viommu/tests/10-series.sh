@@ -1,12 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# limit: 600
+# limit: 1300
+# beside
 # The series tools: tree, refresh and series in a copy of the repository, and
 # what they refuse.
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
 
 # shellcheck disable=SC2154 # from testlib.sh
+only_one series
 copy=$scratch/repo
 work=$scratch/build
 src=$work/linux

@@ -9,6 +9,7 @@
 # shellcheck source=../../../../scripts/aptlib.sh
 . "$top/scripts/aptlib.sh"
 
+only_one series
 "$top/scripts/tree"
 "$top/scripts/series"
 kgit diff --name-only --no-renames base refs/viommu/tip > "$scratch/touched"

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # limit: 1200
+# beside
 # The header that user space compiles against: alone, as C and C++, for 64-bit and
 # 32-bit programs, with the layouts and numbers that VMMs are built on.
 # shellcheck source=../testlib.sh
