@@ -111,12 +111,12 @@ sources()
 		done
 }
 
-# fragments <arch>: what it is built with
+# fragments <arch>: what it is built with. Each option is on from the patch that brings it.
 fragments()
 {
 	local f=("$here/build-$1.config")
 
-	[ "$1" != arm64 ] || f=("$here/machine.config" "${f[@]}" "$each/kernel/configs/viommu.config")
+	[ "$1" != arm64 ] || f=("$here/machine.config" "${f[@]}" "$top/kernel/configs/viommu.config")
 	for f in "${f[@]}"; do
 		[ ! -f "$f" ] || echo "$f"
 	done
