@@ -35,9 +35,17 @@ apt_own()
 			*.list) sed -n 's/^deb\(-src\)\? /deb-src /p' "$f" ;;
 			esac > "$dir/sources/${f##*/}"
 		done
-		apt_options+=(-o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$dir/sources")
+		apt_options+=(-o Dir::Etc::sourcelist=/dev/null
+			-o Dir::Etc::sourceparts="$dir/sources")
 	fi
 	own_get update || say "cannot update: $(own_error)"
+}
+
+# bookworm_mirror: the mirror that this system has its own suite from, or nothing
+bookworm_mirror()
+{
+	# shellcheck disable=SC2016 # apt's variable
+	apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' 2>/dev/null | sed -n 1p
 }
 
 own_get()
@@ -80,7 +88,8 @@ debian_config()
 			die "cannot download linux-config-6.12 for arm64: $(own_error)"
 		mv "$dir"/linux-config-6.12_*.deb "$deb"
 	fi
-	dpkg-deb --fsys-tarfile "$deb" | tar -xO "$tar$1.xz" 2>/dev/null | xz -dc 2>/dev/null > "$dir/$1" ||
+	dpkg-deb --fsys-tarfile "$deb" | tar -xO "$tar$1.xz" 2>/dev/null |
+		xz -dc 2>/dev/null > "$dir/$1" ||
 		die "linux-config-6.12 has no flavour $1, but $(dpkg-deb -c "$deb" |
 			sed -n 's/.*config\.arm64_none_\(.*\)\.xz/\1/p' | paste -sd' ')"
 	echo "$dir/$1"

@@ -48,7 +48,10 @@ configure()
 	shift 2
 	mkdir -p "$obj"
 	# The same fragments over the same Kconfig give the same: spare the time.
-	want=$({ cat "$@"; git -C "$each" ls-files -s -- 'drivers/iommu/*Kconfig' 'drivers/vfio/*Kconfig'; } | sha256sum)
+	want=$({
+		cat "$@"
+		git -C "$each" ls-files -s -- 'drivers/iommu/*Kconfig' 'drivers/vfio/*Kconfig'
+	} | sha256sum)
 	[ "$(cat "$obj/configured" 2>/dev/null)" != "$want" ] || return 0
 	# To read Kconfig takes a quarter of a minute, for it asks the compiler much. So it
 	# is read once; what is new in it since tinyconfig gets its default.
@@ -116,7 +119,8 @@ fragments()
 {
 	local f=("$here/build-$1.config")
 
-	[ "$1" != arm64 ] || f=("$here/machine.config" "${f[@]}" "$top/kernel/configs/viommu.config")
+	[ "$1" != arm64 ] ||
+		f=("$here/machine.config" "${f[@]}" "$top/kernel/configs/viommu.config")
 	for f in "${f[@]}"; do
 		[ ! -f "$f" ] || echo "$f"
 	done
@@ -143,8 +147,8 @@ recompile()
 
 	shift
 	for o; do
-		cmd=$(sed -n '1s/^savedcmd_[^ ]* := //p' "$obj/${o%/*}/.${o##*/}.cmd") && [ -n "$cmd" ] ||
-			return 1
+		cmd=$(sed -n '1s/^savedcmd_[^ ]* := //p' "$obj/${o%/*}/.${o##*/}.cmd") &&
+			[ -n "$cmd" ] || return 1
 		cmd=${cmd//'$$'/'$'}
 		[[ $cmd == *" -o $o "* ]] || { echo "no command makes $o"; return 1; }
 		printf '%s\0' "${cmd/" -o $o "/" -o $scratch/${o//\//.} "}"
@@ -166,7 +170,8 @@ build_as()
 	demand "$obj" "${want[@]}" &&
 	kmake "$arch" "$obj" "$each" "$@" || return 1
 	# Where all is built in, or all are modules, there is nothing to compare.
-	[ "$arch" != arm64 ] || ! demand "$obj" IOMMUFD=m ARM_SMMU_V3=y > /dev/null || exports "$obj"
+	[ "$arch" != arm64 ] || ! demand "$obj" IOMMUFD=m ARM_SMMU_V3=y > /dev/null ||
+		exports "$obj"
 }
 
 # selftests <objdir> [<from> <to>]: of $each, for arm64, with the headers made in <objdir>,
@@ -177,7 +182,8 @@ selftests()
 	local obj=$1 out=$each/.selftests dir=tools/testing/selftests/iommu
 
 	# The makefile does not know which program has which header.
-	if [ $# = 1 ] || [ -n "$(kgit diff --name-only --diff-filter=a "$2" "$3" -- "$dir/*.h")" ]; then
+	if [ $# = 1 ] ||
+	   [ -n "$(kgit diff --name-only --diff-filter=a "$2" "$3" -- "$dir/*.h")" ]; then
 		rm -rf "$out"
 	fi
 	mkdir -p "$out" "$obj" &&
@@ -202,7 +208,8 @@ exports()
 	while read -r m; do
 		aarch64-linux-gnu-nm -u "$obj/$m" | awk '{ print $2 }'
 	done < "$obj/drivers/iommu/modules.order" | sort -u |
-		comm -12 - "$obj/private" | sed 's/$/: used by a module, not exported/' > "$obj/hidden"
+		comm -12 - "$obj/private" |
+		sed 's/$/: used by a module, not exported/' > "$obj/hidden"
 	cat "$obj/hidden"
 	[ ! -s "$obj/hidden" ]
 }

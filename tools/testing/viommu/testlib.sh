@@ -100,7 +100,8 @@ guests_are_quiet()
 		name="$1: $(basename "$log" .log)"
 		if [ ! -s "$log" ]; then
 			not_ok "$name: printed nothing"
-		elif grep -E "$guest_complaint" "$log" | grep -vE "$allowed" > "$scratch/complaints"; then
+		elif grep -E "$guest_complaint" "$log" |
+		     grep -vE "$allowed" > "$scratch/complaints"; then
 			not_ok "$name: its kernel complains"
 			sed 's/^/# /' "$scratch/complaints" | head -n 10
 		else

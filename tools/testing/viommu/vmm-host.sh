@@ -53,7 +53,8 @@ qemu()
 	# Strict invalidation. What the kernel does not know goes to its init.
 	append="loglevel=${loglevel:-5} console=ttyAMA0 acpi=force panic=-1 oops=panic"
 	append="$append iommu.strict=1 iommu.passthrough=0"
-	append="$append guest=$name sum=$(cat "$run/$disk.sum") head=$(cat "$run/$disk.head") ${more:-}"
+	append="$append guest=$name sum=$(cat "$run/$disk.sum")"
+	append="$append head=$(cat "$run/$disk.head") ${more:-}"
 	# shellcheck disable=SC2086 # several arguments
 	exec chroot /vmm qemu-system-aarch64 -nodefaults -no-user-config -name "$name" \
 		-M virt,accel=kvm,gic-version=3,its=on -cpu host -smp 1 $ram -bios /QEMU_EFI.fd \

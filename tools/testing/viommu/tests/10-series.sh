@@ -126,7 +126,8 @@ iommufd: Reworded test
 
 Another message.'
 fixes=$(base_fixes "$copy/patches/series" | wc -l)
-g commit -q --allow-empty -m "amend! $(g log --reverse --format=%s base..viommu | sed -n "${fixes}p")
+last_fix=$(g log --reverse --format=%s base..viommu | sed -n "${fixes}p")
+g commit -q --allow-empty -m "amend! $last_fix
 
 iommufd: Reworded fix
 
@@ -136,25 +137,27 @@ Fixes: 123456789abc (\"iommufd: What it mends\")"
 check "refresh takes an amend!" run refresh
 check "the file follows the subject" [ -f "$copy/patches/iommufd-reworded-test.patch" ]
 check "and the old name is gone" [ ! -e "$copy/patches/iommufd-later-test.patch" ]
-check "refresh takes a fix with a new subject" [ -f "$copy/patches/iommufd-reworded-fix.patch" ]
+reworded=$copy/patches/iommufd-reworded-fix.patch
+check "refresh takes a fix with a new subject" [ -f "$reworded" ]
 check "refresh: it is still the last fix of the base" \
 	[ "$(base_fixes "$copy/patches/series" | tail -n 1)" = iommufd-reworded-fix.patch ]
 check "refresh: there are as many fixes as before" \
 	[ "$(base_fixes "$copy/patches/series" | wc -l)" = "$fixes" ]
 check "check-fixes: each fix has a tag or a reason" run check-fixes
 cp -r "$copy/patches" "$scratch/patches"
-sed -i '/^Fixes: /d' "$copy/patches/iommufd-reworded-fix.patch"
+sed -i '/^Fixes: /d' "$reworded"
 refuses "check-fixes: a fix without a tag" \
 	'iommufd-reworded-fix.patch: a fix of the base without a Fixes: tag' run check-fixes
-sed -i 's/^Another message\.$/&\n\nNo Fixes tag: this is a test./' "$copy/patches/iommufd-reworded-fix.patch"
+sed -i 's/^Another message\.$/&\n\nNo Fixes tag: this is a test./' "$reworded"
 check "check-fixes: a fix that says why it has none" run check-fixes
-sed -i 's/^No Fixes tag: .*/Fixes: 1234 ("too short")/' "$copy/patches/iommufd-reworded-fix.patch"
+sed -i 's/^No Fixes tag: .*/Fixes: 1234 ("too short")/' "$reworded"
 refuses "check-fixes: a tag with a short id" 'without a Fixes: tag' run check-fixes
-sed -i 's/^Fixes: .*/Fixes: 123456789abc ("iommufd: What it mends")/' "$copy/patches/iommufd-reworded-fix.patch"
+sed -i 's/^Fixes: .*/Fixes: 123456789abc ("iommufd: What it mends")/' "$reworded"
 sed -i "/^$fixes_end\$/d" "$copy/patches/series"
 refuses "check-fixes: no line that ends the fixes" 'no patch is above a line' run check-fixes
 sed -i "s/^iommufd-reworded-fix.patch\$/$fixes_end\n&/" "$copy/patches/series"
-refuses "check-fixes: a fix below that line" 'iommufd-reworded-fix.patch: has a Fixes: tag' run check-fixes
+refuses "check-fixes: a fix below that line" \
+	'iommufd-reworded-fix.patch: has a Fixes: tag' run check-fixes
 cp "$scratch/patches"/* "$copy/patches/"
 
 echo 'int twice;' >> "$src/$new"
@@ -172,7 +175,8 @@ refuses "a patch that does not apply" \
 	'iommufd-reworded-test.patch does not apply to Linux 6.12.*rebase' run tree
 cp "$scratch/saved"/* "$copy/patches/"
 rm "$copy/patches/iommufd-reworded-test.patch"
-refuses "a patch that is missing" 'iommufd-reworded-test.patch is in patches/series but missing' run tree
+refuses "a patch that is missing" \
+	'iommufd-reworded-test.patch is in patches/series but missing' run tree
 cp "$scratch/saved"/* "$copy/patches/"
 mkdir -p "$copy/drivers/iommu" && echo > "$copy/drivers/iommu/stray.c"
 refuses "a file of no patch" 'drivers/iommu/stray.c belongs to no patch' run tree
@@ -188,12 +192,13 @@ refuses "another Linux" '6\.13 not Linux 6\.12\.y: give KSRC=|is 6\.13' refuses_
 refuses "a KSRC that is not there" 'does not exist' refuses_base "$scratch/nowhere"
 
 # --- git am
-SIGNOFF="A Maintainer <a@maintainer.invalid>" "$top/scripts/series" 2>/dev/null
+maintainer='A Maintainer <a@maintainer.invalid>'
+SIGNOFF=$maintainer "$top/scripts/series" 2>/dev/null
 check "SIGNOFF signs each patch off" \
-	[ "$(grep -Hc '^Signed-off-by: A Maintainer <a@maintainer.invalid>$' "$build"/series/*.patch | grep -c ':1$')" = \
+	[ "$(grep -Hc "^Signed-off-by: $maintainer\$" "$build"/series/*.patch | grep -c ':1$')" = \
 	  "$(git -C "$here" rev-list --count base..refs/viommu/tip)" ]
 check "SIGNOFF is the author of each patch" \
-	[ "$(sed -s -n 2p "$build"/series/*.patch | sort -u)" = "From: A Maintainer <a@maintainer.invalid>" ]
+	[ "$(sed -s -n 2p "$build"/series/*.patch | sort -u)" = "From: $maintainer" ]
 signoff_bad()
 {
 	SIGNOFF="A Maintainer" "$top/scripts/series"
@@ -205,7 +210,8 @@ am=$scratch/am
 borrow "$am" am
 check "git am on an untouched base" git -C "$am" am -q "$build"/series/*.patch
 check "gives the tree that the branch has" \
-	[ "$(git -C "$am" rev-parse 'am^{tree}')" = "$(git -C "$here" rev-parse 'refs/viommu/tip^{tree}')" ]
+	[ "$(git -C "$am" rev-parse 'am^{tree}')" = \
+	  "$(git -C "$here" rev-parse 'refs/viommu/tip^{tree}')" ]
 
 # --- the fixes of the base alone
 stable=$build/stable
@@ -220,7 +226,8 @@ touched_tree()	# <commit> <index>
 		small_index "$1" "$2" "${touched[@]}"
 		GIT_INDEX_FILE=$2 kgit write-tree)
 }
-root=$(git -C "$am" commit-tree -m base "$(touched_tree "$(git -C "$here" rev-parse base)" "$scratch/base")")
+base_tree=$(touched_tree "$(git -C "$here" rev-parse base)" "$scratch/base")
+root=$(git -C "$am" commit-tree -m base "$base_tree")
 small=$scratch/small
 git clone -q --shared --no-checkout "$am" "$small"
 git -C "$small" config user.name viommu
@@ -228,7 +235,8 @@ git -C "$small" config user.email viommu@localhost
 git -C "$small" checkout -q -B small "$root"
 plain()
 {
-	git -C "$small" reset -q --hard "$root" && git -C "$small" am -q "$@" || { git -C "$small" am --abort; return 1; }
+	git -C "$small" reset -q --hard "$root" && git -C "$small" am -q "$@" ||
+		{ git -C "$small" am --abort; return 1; }
 }
 applies()	# the same as git am judges a set, but it leaves nothing behind
 {
@@ -238,15 +246,18 @@ applies()	# the same as git am judges a set, but it leaves nothing behind
 check "git am of all of them on an untouched base" plain "${fix[@]}"
 last=$(git -C "$here" rev-parse "refs/viommu/tip~$(($(series_patches | wc -l) - ${#fix[@]}))")
 check "gives the tree below the series" \
-	[ "$(git -C "$small" rev-parse 'small^{tree}')" = "$(touched_tree "$last" "$scratch/last")" ]
+	[ "$(git -C "$small" rev-parse 'small^{tree}')" = \
+	  "$(touched_tree "$last" "$scratch/last")" ]
 # What the cover letter says that it needs is enough, and without that it fails.
 for i in "${!fix[@]}"; do
 	name=$(basename "${fix[i]}" .patch)
 	needs=()
-	for n in $(sed -n "/^$((i + 1))\. /{n;s/^    needs //p}" "$stable/cover-letter.txt" | tr -d ,); do
+	for n in $(sed -n "/^$((i + 1))\. /{n;s/^    needs //p}" "$stable/cover-letter.txt" |
+		tr -d ,); do
 		needs+=("${fix[n - 1]}")
 	done
-	check "git am of $name, after ${#needs[@]}, on an untouched base" plain "${needs[@]}" "${fix[i]}"
+	check "git am of $name, after ${#needs[@]}, on an untouched base" \
+		plain "${needs[@]}" "${fix[i]}"
 	[ ${#needs[@]} = 0 ] || applies "${needs[@]}" "${fix[i]}" 2>/dev/null ||
 		not_ok "$name: git apply does not take what git am takes"
 	for n in "${!needs[@]}"; do
@@ -267,9 +278,11 @@ messages()
 {
 	local text
 
-	git -C "$here" log -z --format='%s%n%b' base..refs/viommu/tip | while IFS= read -r -d '' text; do
-		[[ $text == *$'\n'*[![:space:]]* ]] || echo "nothing but a subject: ${text%%$'\n'*}"
-	done | grep . && return 1
+	git -C "$here" log -z --format='%s%n%b' base..refs/viommu/tip |
+		while IFS= read -r -d '' text; do
+			[[ $text == *$'\n'*[![:space:]]* ]] ||
+				echo "nothing but a subject: ${text%%$'\n'*}"
+		done | grep . && return 1
 	return 0
 }
 # named <file>: every subject stands there
@@ -293,7 +306,8 @@ ended()
 }
 check "each patch has a message" messages
 check "the cover letter names each patch" named "$cover"
-check "it has the diffstat" grep -qx " $(git -C "$here" diff --shortstat base refs/viommu/tip | sed 's/^ //')" "$cover"
+diffstat=$(git -C "$here" diff --shortstat base refs/viommu/tip | sed 's/^ //')
+check "it has the diffstat" grep -qx " $diffstat" "$cover"
 check "it says what differs from newer kernels" grep -q '^Different from newer kernels' "$cover"
 check "and what is left out" grep -q '^Left out$' "$cover"
 check "no line of it is too long" [ -z "$(sed 1d "$cover" | awk 'length > 79')" ]
@@ -336,23 +350,26 @@ calls()
 # counts <file>: its first sentences are true
 counts()
 {
-	local text want
+	local text want version edited
 
 	text=$(paste -sd' ' "$1" | tr -s ' ')
-	want="The series has $(series_patches | wc -l) patches for Linux $(sed -n \
-		's/^version=.*:-\(6[.]12[.][0-9]*\)-.*/\1/p' "$top/scripts/base"), $(base_fixes | wc -l) of them"
-	want+=" fixes of the base. It brings $(series_files '' | wc -l) new files and edits"
-	want+=" $(git -C "$here" diff --name-only --diff-filter=M base refs/viommu/tip | wc -l) files of Linux."
+	version=$(sed -n 's/^version=.*:-\(6[.]12[.][0-9]*\)-.*/\1/p' "$top/scripts/base")
+	edited=$(git -C "$here" diff --name-only --diff-filter=M base refs/viommu/tip | wc -l)
+	want="The series has $(series_patches | wc -l) patches for Linux $version,"
+	want+=" $(base_fixes | wc -l) of them fixes of the base."
+	want+=" It brings $(series_files '' | wc -l) new files and edits $edited files of Linux."
 	[[ $text == *"$want"* ]] || { echo "it must say: $want"; return 1; }
 }
 # kinds <file>: the patches in rows of the kind "fix" are the fixes of the base
 kinds()
 {
-	awk '/^fix  / { fix = 1 } /^[^ ]/ { if (!/^fix  /) fix = 0 } fix' "$1" | paste -sd' ' | tr -s ' ' |
+	awk '/^fix  / { fix = 1 } /^[^ ]/ { if (!/^fix  /) fix = 0 } fix' "$1" |
+		paste -sd' ' | tr -s ' ' |
 		grep -oE 'fix [*][^*]+[*]' | sed 's/^fix [*]\(.*\)[*]$/\1/' | sort |
 		diff <(subjects | sed "$(base_fixes | wc -l)q" | sort) -
 }
-check "the cover letter for stable names each fix" [ "$(grep -cE '^[0-9]+[.] ' "$stable/cover-letter.txt")" = "${#fix[@]}" ]
+check "the cover letter for stable names each fix" \
+	[ "$(grep -cE '^[0-9]+[.] ' "$stable/cover-letter.txt")" = "${#fix[@]}" ]
 check "no line of it is too long" [ -z "$(sed 1d "$stable/cover-letter.txt" | awk 'length > 79')" ]
 check "base-fixes.rst has each fix of the base" of_fixes "$top/Documentation/base-fixes.rst"
 check "base-fixes.rst names tests that are there" covers "$top/Documentation/base-fixes.rst"

@@ -23,7 +23,8 @@ unpack()
 	local dir=$1 prefix
 
 	shift
-	prefix=$("$@" 2>/dev/null | xz -dc 2>/dev/null | tar -t 2>/dev/null | sed -n '1s,/.*,,p;1q' || true)
+	prefix=$("$@" 2>/dev/null | xz -dc 2>/dev/null | tar -t 2>/dev/null |
+		sed -n '1s,/.*,,p;1q' || true)
 	mkdir "$dir"
 	# Files that are new with the series should not be there.
 	"$@" | xz -dc | tar -x -C "$dir" --strip-components=1 "$prefix/Makefile" \
@@ -39,15 +40,22 @@ deb_tar()	# <linux-source package>
 	dpkg-deb --fsys-tarfile "$1" | tar -xO ./usr/src/linux-source-6.12.tar.xz
 }
 
+# download <dir> <version>: Debian's linux-source package of that version
+download()
+{
+	(cd "$1" && apt-get -q -o APT::Sandbox::User= download "linux-source-6.12=$2")
+}
+
 # am <dir>: each patch applies, and does there what it does on the base
 am()
 {
-	local g=(git -C "$1" -c user.name=test -c user.email=test@localhost)
+	local g=(git -C "$1" -c user.name=test -c user.email=test@localhost) root
 
 	git init -q -b plain "$1" && "${g[@]}" add -A -f && "${g[@]}" commit -q -m base &&
 	"${g[@]}" am -q "$build"/series/*.patch &&
 	[ "$("${g[@]}" rev-list --count HEAD)" = $((patches + 1)) ] &&
-	diff <("${g[@]}" diff --numstat --no-renames "$("${g[@]}" rev-list --max-parents=0 HEAD)" HEAD) \
+	root=$("${g[@]}" rev-list --max-parents=0 HEAD) &&
+	diff <("${g[@]}" diff --numstat --no-renames "$root" HEAD) \
 		<(kgit diff --numstat --no-renames base refs/viommu/tip)
 }
 
@@ -56,10 +64,11 @@ plain_base()	# <dir> <version of the plain kernel>
 {
 	local v deb dir=$build/linux-orig
 
-	v=$(apt-cache madison linux-source-6.12 | awk '{ print $3 }' | grep "^6\.12\.$2-" | head -n 1)
+	v=$(apt-cache madison linux-source-6.12 | awk '{ print $3 }' |
+		grep "^6\.12\.$2-" | head -n 1)
 	[ -n "$v" ] || { echo "apt knows no linux-source-6.12 of 6.12.$2"; return 1; }
 	deb=$dir/linux-source-6.12_${v}_all.deb
-	[ -s "$deb" ] || (cd "$dir" && apt-get -q -o APT::Sandbox::User= download "linux-source-6.12=$v") || return 1
+	[ -s "$deb" ] || download "$dir" "$v" || return 1
 	unpack "$scratch/debian" deb_tar "$deb" || return 1
 	(cd "$scratch" && diff -ruN --exclude=Makefile orig debian) > "$scratch/debian.diff"
 	echo "Debian changes $(grep -c '^+++' "$scratch/debian.diff") files that the series touches"
@@ -90,7 +99,7 @@ if [ -z "$newest" ]; then
 	skip "Debian's newest" "apt knows no linux-source-6.12"
 else
 	deb=$build/linux-source-6.12_${newest}_all.deb
-	[ -s "$deb" ] || (cd "$build" && apt-get -q -o APT::Sandbox::User= download "linux-source-6.12=$newest" >/dev/null 2>&1) || true
+	[ -s "$deb" ] || download "$build" "$newest" >/dev/null 2>&1 || true
 	check "Debian's $newest has what the series touches" unpack "$scratch/newest" deb_tar "$deb"
 	check "git am on Debian's $newest" am "$scratch/newest"
 fi

@@ -58,6 +58,7 @@ while read -r options; do
 done < <(matrix brief)
 all_of x86_64
 check "x86_64, tip, IOMMUFD=m" build x86_64 "$each/.x86_64" "${what[@]}"
-check "x86_64, tip, IOMMUFD=y" build_as x86_64 "$each/.x86_64" IOMMUFD=y,VFIO=y,VFIO_PCI=y "${what[@]}"
+check "x86_64, tip, IOMMUFD=y" build_as x86_64 "$each/.x86_64" \
+	IOMMUFD=y,VFIO=y,VFIO_PCI=y "${what[@]}"
 check "x86_64, tip, IOMMUFD=n" build_as x86_64 "$each/.x86_64" \
 	IOMMUFD=n,VFIO=m,VFIO_DEVICE_CDEV=n,VFIO_GROUP=y "${what[@]}"

@@ -13,17 +13,24 @@
 checkout "$(kgit rev-parse refs/viommu/tip)"
 
 # A structure, its size and its alignment, then each field with offset and size.
-# The alignment tells __aligned_u64 from __u64, which i386 aligns to 4.
+# The alignment tells __aligned_u64 from __u64, which i386 aligns to 4. A line that
+# begins with a tab belongs to the one above.
 layouts='
-iommu_hwpt_alloc 48 8 size:0:4 flags:4:4 dev_id:8:4 pt_id:12:4 out_hwpt_id:16:4 __reserved:20:4 data_type:24:4 data_len:28:4 data_uptr:32:8 fault_id:40:4 __reserved2:44:4
-iommu_hwpt_invalidate 32 8 size:0:4 hwpt_id:4:4 data_uptr:8:8 data_type:16:4 entry_len:20:4 entry_num:24:4 __reserved:28:4
-iommu_hw_info 40 8 size:0:4 flags:4:4 dev_id:8:4 data_len:12:4 data_uptr:16:8 in_data_type:24:4 out_data_type:24:4 out_max_pasid_log2:28:1 __reserved:29:3 out_capabilities:32:8
+iommu_hwpt_alloc 48 8 size:0:4 flags:4:4 dev_id:8:4 pt_id:12:4 out_hwpt_id:16:4 __reserved:20:4
+	data_type:24:4 data_len:28:4 data_uptr:32:8 fault_id:40:4 __reserved2:44:4
+iommu_hwpt_invalidate 32 8 size:0:4 hwpt_id:4:4 data_uptr:8:8 data_type:16:4 entry_len:20:4
+	entry_num:24:4 __reserved:28:4
+iommu_hw_info 40 8 size:0:4 flags:4:4 dev_id:8:4 data_len:12:4 data_uptr:16:8 in_data_type:24:4
+	out_data_type:24:4 out_max_pasid_log2:28:1 __reserved:29:3 out_capabilities:32:8
 iommu_ioas_map_file 40 8 size:0:4 flags:4:4 ioas_id:8:4 fd:12:4 start:16:8 length:24:8 iova:32:8
 iommu_ioas_change_process 8 4 size:0:4 __reserved:4:4
-iommu_viommu_alloc 40 8 size:0:4 flags:4:4 type:8:4 dev_id:12:4 hwpt_id:16:4 out_viommu_id:20:4 data_len:24:4 __reserved:28:4 data_uptr:32:8
+iommu_viommu_alloc 40 8 size:0:4 flags:4:4 type:8:4 dev_id:12:4 hwpt_id:16:4 out_viommu_id:20:4
+	data_len:24:4 __reserved:28:4 data_uptr:32:8
 iommu_vdevice_alloc 24 8 size:0:4 viommu_id:4:4 dev_id:8:4 out_vdevice_id:12:4 virt_id:16:8
-iommu_veventq_alloc 32 4 size:0:4 flags:4:4 viommu_id:8:4 type:12:4 veventq_depth:16:4 out_veventq_id:20:4 out_veventq_fd:24:4 __reserved:28:4
-iommu_hw_queue_alloc 40 8 size:0:4 flags:4:4 viommu_id:8:4 type:12:4 index:16:4 out_hw_queue_id:20:4 nesting_parent_iova:24:8 length:32:8
+iommu_veventq_alloc 32 4 size:0:4 flags:4:4 viommu_id:8:4 type:12:4 veventq_depth:16:4
+	out_veventq_id:20:4 out_veventq_fd:24:4 __reserved:28:4
+iommu_hw_queue_alloc 40 8 size:0:4 flags:4:4 viommu_id:8:4 type:12:4 index:16:4 out_hw_queue_id:20:4
+	nesting_parent_iova:24:8 length:32:8
 iommu_hwpt_arm_smmuv3 16 8 ste:0:16
 iommu_viommu_arm_smmuv3_invalidate 16 8 cmd:0:16
 iommu_hw_info_arm_smmuv3 40 4 flags:0:4 __reserved:4:4 idr:8:24 iidr:32:4 aidr:36:4
@@ -91,7 +98,7 @@ asserts()
 			echo "A(__builtin_offsetof(struct $s, $name) == $at);"
 			echo "A(sizeof(((struct $s *)0)->$name) == $len);"
 		done
-	done <<< "$layouts"
+	done <<< "${layouts//$'\n\t'/ }"
 	while read -r name at; do
 		[ -z "$name" ] || echo "A($name == $at);"
 	done <<< "$numbers"
@@ -105,7 +112,8 @@ foreign()
 
 headers()	# <arch>
 {
-	make -s -C "$each" O="$scratch/obj-$1" ARCH="$1" INSTALL_HDR_PATH="$scratch/$1" headers_install
+	make -s -C "$each" O="$scratch/obj-$1" ARCH="$1" \
+		INSTALL_HDR_PATH="$scratch/$1" headers_install
 }
 
 # compile <include directory> <file> compiler...: with nothing of a C library
@@ -138,7 +146,7 @@ check "both install the same header" cmp "$header" "$x/linux/iommufd.h"
 check "0x95 is free" foreign "$header"
 asserts > "$scratch/asserts.c"
 cp "$scratch/asserts.c" "$scratch/asserts.cc"
-n=$(grep -c '^A(' "$scratch/asserts.c")
+what="$(grep -c '^A(' "$scratch/asserts.c") sizes, offsets and numbers"
 
 # The kernel tests its own headers as C90; pedantic takes C11, for anonymous unions.
 lang=c
@@ -151,11 +159,11 @@ lang=c++
 check "64-bit, C++11 pedantic" alone "$x" ${x86}g++ -m64 -std=c++11 -pedantic
 check "32-bit, C++11 pedantic" alone "$x" ${x86}g++ -m32 -std=c++11 -pedantic
 check "64-bit, C++20" alone "$x" ${x86}g++ -m64 -std=c++20
-check "arm64: $n sizes, offsets and numbers" compile "$a" "$scratch/asserts.c" ${arm64}gcc -std=c11
-check "64-bit: $n sizes, offsets and numbers" compile "$x" "$scratch/asserts.c" ${x86}gcc -m64 -std=c11
-check "32-bit: $n sizes, offsets and numbers" compile "$x" "$scratch/asserts.c" ${x86}gcc -m32 -std=c11
-check "64-bit, C++: $n sizes, offsets and numbers" compile "$x" "$scratch/asserts.cc" ${x86}g++ -m64 -std=c++11
-check "32-bit, C++: $n sizes, offsets and numbers" compile "$x" "$scratch/asserts.cc" ${x86}g++ -m32 -std=c++11
+check "arm64: $what" compile "$a" "$scratch/asserts.c" ${arm64}gcc -std=c11
+check "64-bit: $what" compile "$x" "$scratch/asserts.c" ${x86}gcc -m64 -std=c11
+check "32-bit: $what" compile "$x" "$scratch/asserts.c" ${x86}gcc -m32 -std=c11
+check "64-bit, C++: $what" compile "$x" "$scratch/asserts.cc" ${x86}g++ -m64 -std=c++11
+check "32-bit, C++: $what" compile "$x" "$scratch/asserts.cc" ${x86}g++ -m32 -std=c++11
 
 # --- the page that has it
 rst=$top/Documentation/uapi.rst

@@ -24,7 +24,8 @@ small()
 	shift
 	rm -rf "$scratch/obj" && mkdir "$scratch/obj" &&
 	kmake arm64 "$scratch/obj" "$each" tinyconfig &&
-	(cd "$scratch/obj" && "$each/scripts/kconfig/merge_config.sh" -m .config "$viommu/deb.config" "$@") &&
+	(cd "$scratch/obj" &&
+		"$each/scripts/kconfig/merge_config.sh" -m .config "$viommu/deb.config" "$@") &&
 	kmake arm64 "$scratch/obj" "$each" olddefconfig &&
 	cp "$scratch/obj/.config" "$file"
 }
@@ -69,10 +70,12 @@ needs()	# <module> <other>: it does
 # exported to it. The link of modules would fail.
 modular()
 {
-	local m=(kmake arm64 "$out/obj" "$each" CROSS_COMPILE=aarch64-linux-gnu- LOCALVERSION=-viommu)
+	local m=(kmake arm64 "$out/obj" "$each"
+		CROSS_COMPILE=aarch64-linux-gnu- LOCALVERSION=-viommu)
 
 	echo CONFIG_ARM_SMMU_V3=m > "$scratch/modular.config"
-	(cd "$out/obj" && "$each/scripts/kconfig/merge_config.sh" -m .config "$scratch/modular.config") &&
+	(cd "$out/obj" &&
+		"$each/scripts/kconfig/merge_config.sh" -m .config "$scratch/modular.config") &&
 	PATH=/usr/lib/ccache:$PATH "${m[@]}" olddefconfig &&
 	demand "$out/obj" ARM_SMMU_V3=m ARM_SMMU_V3_IOMMUFD=y IOMMUFD=m &&
 	PATH=/usr/lib/ccache:$PATH "${m[@]}" vmlinux modules &&
@@ -95,10 +98,12 @@ if package "linux-image-$version" > /dev/null; then
 	dpkg-deb -x "$(package "linux-image-$version")" "$image"
 	check "it has what viommu.config asks for" configured
 	check "it has a kernel for arm64" bootable "$image/boot/vmlinuz-$version"
-	check "it has iommufd" [ -s "$image/lib/modules/$version/kernel/drivers/iommu/iommufd/iommufd.ko" ]
+	check "it has iommufd" \
+		[ -s "$image/lib/modules/$version/kernel/drivers/iommu/iommufd/iommufd.ko" ]
 	check "vfio takes iommufd along" needs vfio iommufd
 	check "no module lacks a symbol" resolved
-	make -s -C "$each" O="$scratch/hdr" ARCH=arm64 INSTALL_HDR_PATH="$scratch/hdr" headers_install
+	make -s -C "$each" O="$scratch/hdr" ARCH=arm64 \
+		INSTALL_HDR_PATH="$scratch/hdr" headers_install
 	mv "$scratch/hdr/include/linux/iommufd.h" "$scratch/"
 	check "linux-libc-dev has the header" has_viommu
 else
@@ -109,7 +114,8 @@ check "the driver can be a module, too" modular
 
 echo '# CONFIG_IOMMU_SUPPORT is not set' > "$scratch/less.config"
 check "a configuration without IOMMUs" small "$scratch/less" "$scratch/less.config"
-refuses "it is refused at once" 'not as viommu.config wants it: CONFIG_IOMMUFD=m' deb "$scratch/less"
+refuses "it is refused at once" 'not as viommu.config wants it: CONFIG_IOMMUFD=m' \
+	deb "$scratch/less"
 flavour()
 {
 	KTREE=$each FLAVOUR=$1 DEBDIR=$out "$top/scripts/deb" 2>&1 | grep -v ": getting "

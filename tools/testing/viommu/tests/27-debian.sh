@@ -18,7 +18,10 @@ checkout "$tip"
 fragment=$each/kernel/configs/viommu.config
 obj=$each/.debian
 
-config=$(debian_config arm64) || { skip "Debian's configuration" "apt cannot get linux-config-6.12"; exit; }
+config=$(debian_config arm64) || {
+	skip "Debian's configuration" "apt cannot get linux-config-6.12"
+	exit
+}
 
 full()
 {

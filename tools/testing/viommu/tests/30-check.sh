@@ -133,13 +133,15 @@ broken()
 crash='kill -SEGV $$'
 exception='echo "EXN: Failure(planted)" >&2'
 caught "no spatch" "no spatch: 'make deps'" without spatch planted "$good" coccicheck
-caught "spatch breaks off" "spatch ended with status" broken spatch "$crash" planted "$good" coccicheck
+caught "spatch breaks off" "spatch ended with status" \
+	broken spatch "$crash" planted "$good" coccicheck
 caught "spatch has an exception" "spatch ended with status exception" \
 	broken spatch "$exception" planted "$good" coccicheck
 caught "no sparse" "no sparse: 'make deps'" without sparse planted "$good" warnings
 caught "sparse breaks off" "make ended with status" broken sparse "$crash" planted "$good" warnings
 caught "no shellcheck" "^not ok - shellcheck" without shellcheck planted "$good" shellcheck
-caught "shellcheck breaks off" "^not ok - shellcheck" broken shellcheck "$crash" planted "$good" shellcheck
+caught "shellcheck breaks off" "^not ok - shellcheck" \
+	broken shellcheck "$crash" planted "$good" shellcheck
 
 # --- mistakes in the repository: in a copy of it
 copy=$scratch/repo
@@ -163,7 +165,8 @@ printf 'F:\tdrivers/iommu/iommufd/planted.c\n' >> "$copy/MAINTAINERS"
 caught "MAINTAINERS: no such file" "there is no drivers/iommu/iommufd/planted.c" copied maintainers
 sed -i '$d' "$copy/MAINTAINERS"
 printf 'L:\tlinux-kernel@planted.invalid\n' >> "$copy/MAINTAINERS"
-caught "MAINTAINERS: a mailing list" "does not have this series: linux-kernel@planted" copied maintainers
+caught "MAINTAINERS: a mailing list" "does not have this series: linux-kernel@planted" \
+	copied maintainers
 sed -i '$d' "$copy/MAINTAINERS"
 printf '\tmm/planted.c\n' >> "$copy/patches/series"
 caught "MAINTAINERS: nobody has a file" "nobody has mm/planted.c" copied maintainers

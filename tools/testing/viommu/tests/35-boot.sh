@@ -106,7 +106,8 @@ kunit_skips()
 	suites ' # SKIP no device tree' | verdict ktap.awk -v want='first second'
 }
 says "a skip fails" "^not ok - boot: skipped: prog: two # SKIP no cgroup2" skip_fails
-says "a program that skips itself fails" "^not ok - boot: skipped: prog: no debugfs" whole_program_skips
+says "a program that skips itself fails" \
+	"^not ok - boot: skipped: prog: no debugfs" whole_program_skips
 check "a skip that the run names does not" may_skip
 check "KUnit: all suites ran" kunit_runs
 says "KUnit: a suite that did not run fails" "^not ok - boot: third: KUnit ran no case" kunit_lost
@@ -114,7 +115,8 @@ says "KUnit: a skip fails" "^not ok - boot: skipped: second: two" kunit_skips
 
 # One case of the kselftests, and no other
 if MACHINE_IMAGE=$quick "$viommu/case" msi.window_is_full > "$scratch/out" 2>&1 &&
-   [ "$(grep -cE '^ok - case-mock: iommufd_msi: msi[.].*[.]window_is_full$' "$scratch/out")" = 2 ] &&
+   [ "$(grep -cE '^ok - case-mock: iommufd_msi: msi[.].*[.]window_is_full$' \
+	"$scratch/out")" = 2 ] &&
    ! grep -E '^# +(OK|RUN)' "$build/log/case-mock.tap" | grep -v 'window_is_full'; then
 	ok "case: it runs, and no other"
 else

@@ -13,11 +13,13 @@ kunit_suites()
 		series_files '' | grep -- '-test\.c$' | sed "s,^,$top/,"
 		# shellcheck disable=SC2154 # from lib.sh
 		echo "$linux/drivers/iommu/arm/arm-smmu-v3/arm-smmu-v3-test.c"
-	} | xargs sed -n '/^static struct kunit_suite/,/^}/s/.*\.name = "\(.*\)".*/\1/p' | paste -sd' '
+	} | xargs sed -n '/^static struct kunit_suite/,/^}/s/.*\.name = "\(.*\)".*/\1/p' |
+		paste -sd' '
 }
 
 # No search for leaks: the base's kunit_vm_mmap() leaks the mm that it makes.
-MACHINE_IMAGE=$quick vm --timeout 850 --kunit "$(kunit_suites)" --append 'hugepagesz=2M hugepages=160' --run - vm-base << 'END'
+MACHINE_IMAGE=$quick vm --timeout 850 --kunit "$(kunit_suites)" \
+	--append 'hugepagesz=2M hugepages=160' --run - vm-base << 'END'
 t -t 400 iommufd iommufd
 t -t 400 iommufd_fail_nth iommufd_fail_nth
 END

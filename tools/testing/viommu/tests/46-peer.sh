@@ -19,7 +19,8 @@ mkdir -p "$scratch/root/bin"
 cp "$build/peer-$peer/selftests/iommufd" "$scratch/root/bin/peer-iommufd"
 {
 	cat "$build/initrd"
-	(cd "$scratch/root" && find . -print0 | sort -z | cpio -0 -o -H newc -R 0:0 --quiet) | gzip -1
+	(cd "$scratch/root" && find . -print0 | sort -z | cpio -0 -o -H newc -R 0:0 --quiet) |
+		gzip -1
 } > "$scratch/initrd"
 export MACHINE_INITRD=$scratch/initrd
 # Variants without what the test is about skip themselves.

@@ -46,7 +46,8 @@ else
 fi
 
 # The demo's story is true.
-MACHINE_IMAGE=$quick vm --timeout 120 --raw --run - smmuv3-demo -- -device "$edu" << 'EOF' > "$scratch/demo"
+MACHINE_IMAGE=$quick vm --timeout 120 --raw --run - smmuv3-demo -- -device "$edu" \
+	> "$scratch/demo" << 'EOF'
 t demo demo
 EOF
 if ! grep '^not ok' "$scratch/demo" && grep -q 'TLBI_NH_VA' "$scratch/demo"; then

@@ -31,4 +31,5 @@ vm --smmus nested,nested,1 --timeout 1200 --leaks --run - two-smmus-own -- "${ar
 t -t 1100 smmuv3_two_smmus smmuv3_two_smmus -v own_parents
 END
 
-skips_itself two-smmus-none smmuv3_two_smmus 'needs edu devices behind two SMMUs' -device "$edu" -device "$edu"
+skips_itself two-smmus-none smmuv3_two_smmus 'needs edu devices behind two SMMUs' \
+	-device "$edu" -device "$edu"

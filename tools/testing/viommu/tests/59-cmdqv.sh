@@ -143,7 +143,8 @@ inject storm-1x128 "$all;at=0;period=2000000" log2-vintfs=0
 if [ "$(grep -c 'unexpected error' "$build/log/cmdqv-inject-storm.log")" -le 200 ]; then
 	ok "cmdqv-inject-storm: the log is bounded"
 else
-	not_ok "cmdqv-inject-storm: $(grep -c 'unexpected error' "$build/log/cmdqv-inject-storm.log") lines"
+	not_ok "cmdqv-inject-storm:" \
+		"$(grep -c 'unexpected error' "$build/log/cmdqv-inject-storm.log") lines"
 fi
 
 # ---- A block that never answers ----

@@ -28,7 +28,8 @@ holds()
 {
 	search "$@" > "$scratch/pan.out" 2>&1 || true
 	# The states it went through are worth a look, if it did not
-	grep -E 'errors:|states, stored|assertion|invalid end|max search|bound|rror' "$scratch/pan.out"
+	grep -E 'errors:|states, stored|assertion|invalid end|max search|bound|rror' \
+		"$scratch/pan.out"
 	grep -q 'errors: 0$' "$scratch/pan.out" &&
 	! grep -qE 'Search not completed|max search depth|MEMLIM|truncated' "$scratch/pan.out"
 }

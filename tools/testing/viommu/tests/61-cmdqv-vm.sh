@@ -20,7 +20,8 @@ fi
 edu='edu,dma_mask=0xffffffffffff'
 
 # The demo's story is true.
-MACHINE_IMAGE=$quick vm --timeout 120 --raw --cmdqv --run - cmdqv-demo -- -device "$edu" << 'EOF' > "$scratch/demo"
+MACHINE_IMAGE=$quick vm --timeout 120 --raw --cmdqv --run - cmdqv-demo -- -device "$edu" \
+	> "$scratch/demo" << 'EOF'
 t demo demo-cmdqv
 EOF
 if ! grep '^not ok' "$scratch/demo" && grep -q 'the entry is gone' "$scratch/demo"; then

@@ -21,7 +21,8 @@ modules=$(dirname "$MACHINE_IMAGE")/modules
 # The modules, behind what the machine has anyway
 {
 	cat "$build/initrd"
-	(cd "$modules" && find . ! -type l -print0 | sort -z | cpio -0 -o -H newc -R 0:0 --quiet) | gzip -1
+	(cd "$modules" && find . ! -type l -print0 | sort -z | cpio -0 -o -H newc -R 0:0 --quiet) |
+		gzip -1
 } > "$scratch/initrd"
 export MACHINE_INITRD=$scratch/initrd
 

@@ -14,7 +14,8 @@ if [ ! -x "$build/qemu/qemu-system-aarch64" ]; then
 	exit
 fi
 
-MACHINE_CMDQV=${MACHINE_CMDQV:-on} MACHINE_IMAGE=$quick "$viommu/vmm" --timeout 2000 --append 'hugepagesz=2M hugepages=96' \
+MACHINE_CMDQV=${MACHINE_CMDQV:-on} MACHINE_IMAGE=$quick \
+	"$viommu/vmm" --timeout 2000 --append 'hugepagesz=2M hugepages=96' \
 	--host "$viommu/tests/vmm-cmdqv/host.sh" \
 	--guest "$viommu/tests/vmm-cmdqv/guest.sh" vmm-cmdqv || true
 guests_are_quiet vmm-cmdqv

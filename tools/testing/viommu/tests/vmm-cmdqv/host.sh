@@ -12,7 +12,8 @@ give "$D2"
 # asked: commands that came by ioctl
 asked()
 {
-	sed -n 's/.*iommufd_viommu_invalidate:.* asked=\([0-9]*\) .*/\1/p' /sys/kernel/tracing/trace |
+	sed -n 's/.*iommufd_viommu_invalidate:.* asked=\([0-9]*\) .*/\1/p' \
+		/sys/kernel/tracing/trace |
 		awk '{ n += $1 } END { print n + 0 }'
 }
 

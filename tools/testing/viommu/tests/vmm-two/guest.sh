@@ -9,7 +9,8 @@ serial=d1
 nvme()
 {
 	for ctrl in /sys/class/nvme/nvme*; do
-		[ "$(tr -d ' ' < "$ctrl/serial" 2>/dev/null)" != "$serial" ] || ls "/dev/${ctrl##*/}n1"
+		[ "$(tr -d ' ' < "$ctrl/serial" 2>/dev/null)" != "$serial" ] ||
+			ls "/dev/${ctrl##*/}n1"
 	done 2>/dev/null
 }
 
