@@ -23,6 +23,9 @@
  * If a move fails, each step that was prepared drops what it took. The group
  * then keeps its old attachment.
  *
+ * iommufd_move_steps in device.c is the table of the steps. The step vdevs is in
+ * vdev_pin.c, and sw_msi in sw_msi.c.
+ *
  * The first device attaches the group. If another device attaches afterwards,
  * it joins: the IOMMU core has attached it with the group, and only the steps
  * have to do their part for it. If a device detaches while others stay

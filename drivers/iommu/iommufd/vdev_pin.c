@@ -48,6 +48,10 @@ static bool iommufd_hwpt_needs_vdev(struct iommufd_hw_pagetable *hwpt)
 	return viommu->ops->domain_translates(hwpt->domain);
 }
 
+/*
+ * Check that @idev can be a member of an attachment to a domain of @viommu. If
+ * members need their vDEVICEs, pin it. Attach, replace and join all call this.
+ */
 static int iommufd_device_get_vdev(struct iommufd_device *idev,
 				   struct iommufd_viommu *viommu,
 				   bool needs_vdev)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The vSMMU: its VMID, its vDEVICEs, and arrays of guest commands
+ * The vSMMU: its types, its VMID, its vDEVICEs, arrays of guest commands, the attach
+ * of nested domains, and ATS
  */
 #include <linux/completion.h>
 #include <linux/delay.h>

@@ -2,6 +2,11 @@
 /*
  * The vSMMU: a slice of an SMMUv3 that a VM owns
  *
+ * This file has the types of vIOMMU, vDEVICEs, and the execution of a guest's
+ * commands. Which commands pass is decided in arm-smmu-v3-vcmd.c. Nested domains are
+ * made and attached in arm-smmu-v3-nested.c, events are forwarded in
+ * arm-smmu-v3-vevent.c, and the VMIDs are in arm-smmu-v3-s2.c.
+ *
  * An ATC_INV must reach only a device whose ATS is on. The switch is thrown by an
  * attach, while the guest's commands take no lock of the attach. So the master
  * names the vSMMU that may invalidate its ATC, in ats_vsmmu, and each vSMMU has an
@@ -450,7 +455,10 @@ static const struct iommufd_viommu_ops arm_vsmmu_ops = {
 	.vdevice_destroy = arm_vsmmu_vdevice_destroy,
 };
 
-/* All that arm_smmu_viommu_ops() can return */
+/*
+ * All that arm_smmu_viommu_ops() can return. iommufd refuses a type that is missing
+ * here with -EOPNOTSUPP. Each type embeds &struct arm_vsmmu.
+ */
 const struct iommufd_viommu_ops *const arm_smmu_viommu_types[] = {
 	&arm_vsmmu_ops,
 #ifdef CONFIG_TEGRA241_CMDQV_IOMMUFD

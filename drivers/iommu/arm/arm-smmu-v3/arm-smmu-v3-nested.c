@@ -265,6 +265,10 @@ bool arm_smmu_nested_translates(struct iommu_domain *domain)
  * @domain: The nested domain
  * @dev: The device
  *
+ * Checks of SMMU and device are here; iommufd checks vDEVICEs, see vdev_pin.c. To undo
+ * an attach, the IOMMU core attaches the old domain again. So a device that has passed
+ * the checks here must pass them as long as @domain is attached to it.
+ *
  * Context: Process context, may sleep; called under the group mutex, and under the
  * lock of the iommufd group if @dev is bound.
  *

@@ -102,7 +102,10 @@ void arm_smmu_vcmd_init_rules(struct arm_smmu_vcmd_rules *rules,
 	for (i = 0; i < ARRAY_SIZE(arm_smmu_vcmd_ops); i++) {
 		const struct arm_smmu_vcmd_op *op = &arm_smmu_vcmd_ops[i];
 		struct arm_smmu_vcmd_rule *rule = &rules->rule[i + 1];
-		/* Fields with rules of their own, or the opcode if all have them */
+		/*
+		 * Fields with rules of their own. With CMDQ_0_OP among them,
+		 * arm_smmu_vcmd_translate_slow() gets every such command.
+		 */
 		u64 special[CMDQ_ENT_DWORDS] = {};
 		u64 missing[CMDQ_ENT_DWORDS] = {};
 

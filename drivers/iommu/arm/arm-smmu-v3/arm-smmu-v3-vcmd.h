@@ -12,7 +12,7 @@
 struct iommufd_viommu;
 struct iommu_user_data_array;
 
-/* How many opcodes a guest may use at most */
+/* How many opcodes a guest may use at most: those of arm_smmu_vcmd_ops */
 #define ARM_SMMU_VCMD_OPCODES		8
 
 /**
@@ -33,7 +33,12 @@ struct arm_smmu_vcmd_caps {
 	bool ats;
 };
 
-/* What becomes of an accepted command */
+/*
+ * What becomes of an accepted command. The kinds from ARM_SMMU_VCMD_SID on name a
+ * stream: arm_vsmmu_issue_block() puts them in order, and arm_vsmmu_translate_sids()
+ * replaces their vSIDs. A command of a kind for which arm_smmu_vcmd_init_rules() has
+ * no case is issued as one that only lacks the guest's VMID.
+ */
 enum arm_smmu_vcmd_kind {
 	/* Zero: the opcode is not for guests */
 	ARM_SMMU_VCMD_REFUSED,
@@ -41,7 +46,7 @@ enum arm_smmu_vcmd_kind {
 	ARM_SMMU_VCMD_NSNH,
 	/* Stage 1 of the guest's VMID */
 	ARM_SMMU_VCMD_VMID,
-	/* The same by address, where a range has rules of its own */
+	/* Stage 1 of the guest's VMID, by address: a range has rules of its own */
 	ARM_SMMU_VCMD_RANGE,
 	/* About a stream */
 	ARM_SMMU_VCMD_SID,
@@ -52,8 +57,8 @@ enum arm_smmu_vcmd_kind {
 /**
  * struct arm_smmu_vcmd_rule - What a command may carry on one SMMU
  * @allowed: Bits that may be set in each double word, the opcode included
- * @slow: Where the guest's VMID is all that the command lacks, if none of
- *	     these bits is set: those not in @allowed and those with further rules
+ * @slow: Bits that are not in @allowed, and bits with further rules. A command with
+ *	  none of these bits set only needs the guest's VMID.
  * @kind: enum arm_smmu_vcmd_kind
  */
 struct arm_smmu_vcmd_rule {

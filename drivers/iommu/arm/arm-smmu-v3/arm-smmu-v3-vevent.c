@@ -117,6 +117,7 @@ bool arm_smmu_vevent_make(struct iommu_vevent_arm_smmuv3 *vevent,
 {
 	unsigned int i;
 
+	/* struct iommu_vevent_arm_smmuv3 lists these events to user space */
 	switch (FIELD_GET(EVTQ_0_ID, evt[0])) {
 	case EVT_ID_BAD_STE:
 	case EVT_ID_STREAM_DISABLED:
@@ -127,6 +128,7 @@ bool arm_smmu_vevent_make(struct iommu_vevent_arm_smmuv3 *vevent,
 	case EVT_ID_ADDR_SIZE_FAULT:
 	case EVT_ID_ACCESS_FAULT:
 	case EVT_ID_PERMISSION_FAULT:
+		/* Faults of either stage, some of which can stall */
 		if (evt[1] & (EVTQ_1_STALL | EVTQ_1_S2))
 			return false;
 		break;
