@@ -12,45 +12,7 @@
 #include <stdatomic.h>
 
 #include "../kselftest_harness.h"
-#include "smmuv3_dma_dev.h"
-#define find_devices dma_find
-#include "smmuv3_test.h"
-#include "smmuv3_vevent.h"
-
-#define OTHER_VSID	7
-#define MS		1000000UL
-
-/* IHI0070 6.3.1, 6.3.2 */
-#define IDR0_ATS		_BITUL(10)
-#define IDR0_STALL_MODEL(x)	(((x) >> 24) & 3)
-#define IDR1_SSIDSIZE(x)	(((x) >> 6) & 0x1f)
-
-/* ---- What a guest with ATS does ---- */
-
-static struct iommu_hwpt_arm_smmuv3 vste_eats(const struct s1 *s1, int eats)
-{
-	struct iommu_hwpt_arm_smmuv3 vste = vste_s1(s1);
-
-	vste.ste[1] |= htole64((__u64)eats << 28);
-	return vste;
-}
-
-/* IHI0070 4.5.1: log2 of the pages at @va, 52 for all */
-static struct iommu_viommu_arm_smmuv3_invalidate
-atc_inv(__u32 vsid, __u64 va, unsigned int size)
-{
-	return cmd_raw(CMD_ATC_INV | (__u64)vsid << 32,
-		       (va & ~(GUEST_PAGE - 1)) | size);
-}
-
-#define SSV	_BITULL(11)
-
-static struct iommu_viommu_arm_smmuv3_invalidate
-with_ssid(struct iommu_viommu_arm_smmuv3_invalidate cmd, __u64 ssv, __u32 ssid)
-{
-	cmd.cmd[0] |= htole64(ssv | (__u64)ssid << 12);
-	return cmd;
-}
+#include "smmuv3_dma_test.h"
 
 /* To stage 1 with ATS */
 static void ats_start(struct guest *guest, __u32 vsid)
@@ -90,35 +52,14 @@ static bool atc_lost(struct guest *guest, const struct change *c)
 	       dma_lands(&guest->edu, DMA_ATC, c->va) == c->after;
 }
 
-static __u32 smmu_reg(const struct edu_slot *slot, unsigned int reg)
-{
-	struct host host;
-	__u32 val;
-
-	host_watch(&host, slot);
-	close(host.kmsg);
-	if (!host.regs)
-		return 0;
-	val = host_reg(&host, reg);
-	munmap(host.regs, 4096);
-	return val;
-}
-
 static const char *ats_lacks(int devices)
 {
 	const char *lack = lacks(edu_own_group(devices - 1),
 				 "needs two viommu-dma devices");
 
-	if (!lack && !(smmu_reg(edu_own_group(0), 0) & IDR0_ATS))
+	if (!lack && !(smmu_reg(edu_own_group(0), IDR0) & IDR0_ATS))
 		lack = "needs an SMMU with ATS";
 	return lack;
-}
-
-/* The answers of the device are at once again, whatever a test has made of them. */
-static void dma_close(struct edu *edu)
-{
-	edu_set(edu, DMA_INV_MODE, DMA_INV_AT_ONCE);
-	edu_close(edu);
 }
 
 /* ---- One device of one guest ---- */
@@ -703,7 +644,7 @@ FIXTURE_SETUP(pasid)
 	__u64 table;
 	int i;
 
-	if (!lack && !IDR1_SSIDSIZE(smmu_reg(edu_own_group(0), 4)))
+	if (!lack && !IDR1_SSIDSIZE(smmu_reg(edu_own_group(0), IDR1)))
 		lack = "needs an SMMU with substreams";
 	if (lack)
 		SKIP(return, "%s", lack);
@@ -786,7 +727,6 @@ TEST_F(pasid, fault_tells_the_substream)
 	EXPECT_EQ(VSID, evt.sid);
 }
 
-/* IHI0070 7.3.5: C_BAD_SUBSTREAMID */
 TEST_F(pasid, substream_beyond_the_table_is_an_event)
 {
 	struct edu *edu = &self->guest.edu;
@@ -796,7 +736,7 @@ TEST_F(pasid, substream_beyond_the_table_is_an_event)
 	EXPECT_EQ(DMA_ABORTED, dma_write(edu, DMA_PASID(1 << S1CDMAX), VA, 1));
 	ASSERT_TRUE(next_event(&self->q, &event));
 	evt = vevent_decode(&event);
-	EXPECT_EQ(0x08, evt.id);
+	EXPECT_EQ(EVT_C_BAD_SUBSTREAMID, evt.id);
 	EXPECT_EQ(1 << S1CDMAX, evt.ssid);
 	EXPECT_EQ(VSID, evt.sid);
 }
@@ -903,7 +843,7 @@ FIXTURE_SETUP(stall)
 {
 	const char *lack = ats_lacks(1);
 
-	if (!lack && IDR0_STALL_MODEL(smmu_reg(edu_own_group(0), 0)))
+	if (!lack && IDR0_STALL_MODEL(smmu_reg(edu_own_group(0), IDR0)))
 		lack = "needs an SMMU that can stall (STALL_MODEL 0)";
 	if (lack)
 		SKIP(return, "%s", lack);
@@ -984,7 +924,7 @@ TEST(smmu_that_always_stalls_has_no_viommu)
 	struct edu edu;
 	__u32 id;
 
-	if (!slot || IDR0_STALL_MODEL(smmu_reg(slot, 0)) != 2)
+	if (!slot || IDR0_STALL_MODEL(smmu_reg(slot, IDR0)) != 2)
 		SKIP(return, "needs an SMMU that always stalls (STALL_MODEL 2)");
 	vm_init(&vm);
 	edu_open(&edu, &vm, slot);

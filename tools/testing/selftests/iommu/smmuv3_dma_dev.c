@@ -11,6 +11,8 @@
 #define DMA_STATUS_BUSY	_BITULL(0)
 #define DMA_STATUS_STALL _BITULL(2)
 #define DMA_RESULT	0x20
+#define DMA_RESULT2	0x28
+#define DMA_RESULT2_ATTR _BITULL(8)
 #define DMA_SRC		0x40
 #define DMA_DST		0x48
 #define DMA_LEN		0x50
@@ -23,6 +25,15 @@
 #define DMA_CMD_WRITE	2
 #define DMA_CMD_TREQ	7
 #define DMA_CMD_PROBE	8
+#define DMA_S_SRC	0x80
+#define DMA_S_DST	0x88
+#define DMA_S_LEN	0x90
+#define DMA_S_PERIOD	0x98
+#define DMA_S_FLAGS	0xa0
+#define DMA_S_PASID	0xa8
+#define DMA_S_CTRL	0xb8
+#define DMA_S_CTRL_STOP	0
+#define DMA_S_CTRL_CHECK 1
 #define DMA_MEM		0x10000
 
 int dma_find(struct edu_slot *slots, int max, const char **why)
@@ -89,6 +100,32 @@ enum dma_code dma_request(struct edu *edu, __u64 how, __u64 iova, __u64 *addr)
 enum dma_code dma_probe(struct edu *edu, __u64 how, __u64 iova, __u64 *addr)
 {
 	return dma_ask(edu, DMA_CMD_PROBE, how, iova, addr);
+}
+
+int dma_attr(struct edu *edu)
+{
+	__u64 val = edu_get(edu, DMA_RESULT2);
+
+	return val & DMA_RESULT2_ATTR ? val & 0xff : -1;
+}
+
+/* ---- The stream ---- */
+
+void dma_stream_start(struct edu *edu, __u64 how, __u64 iova, __u64 len)
+{
+	edu_set(edu, DMA_S_SRC, iova);
+	edu_set(edu, DMA_S_DST, iova);
+	edu_set(edu, DMA_S_LEN, len);
+	edu_set(edu, DMA_S_PERIOD, 100000);
+	edu_set(edu, DMA_S_FLAGS, (how & 0xff) | (how & 0xff) << 8);
+	edu_set(edu, DMA_S_PASID, how >> 32 | how >> 32 << 32);
+	edu_wmb();
+	edu_set(edu, DMA_S_CTRL, DMA_S_CTRL_CHECK);
+}
+
+void dma_stream_stop(struct edu *edu)
+{
+	edu_set(edu, DMA_S_CTRL, DMA_S_CTRL_STOP);
 }
 
 /* ---- Tokens ---- */

@@ -51,6 +51,22 @@ __u64 dma_lands(struct edu *edu, __u64 how, __u64 iova);
 /* The same where the memory in question isn't part of the guest's RAM. */
 bool dma_reaches(struct edu *edu, __u64 how, __u64 iova, const void *page);
 
+/*
+ * The memory attributes of the last access, as in MAIR: 0xff Write-Back, 0x44
+ * Non-cacheable, up to 0x0c Device. -1 if the SMMU does not tell them.
+ */
+int dma_attr(struct edu *edu);
+
+/*
+ * Laps without pause: each writes another pattern of @len bytes to @iova and reads it
+ * back. The counters start at 0.
+ */
+void dma_stream_start(struct edu *edu, __u64 how, __u64 iova, __u64 len);
+void dma_stream_stop(struct edu *edu);
+#define DMA_LAPS	0xc8	/* that have ended */
+#define DMA_LAPS_BAD	0xd0	/* with wrong data */
+#define DMA_LAPS_FAILED	0xd8	/* otherwise */
+
 /* Counters, and settings of how the device answers Invalidate Requests */
 #define DMA_ATC_COUNT	0x100	/* entries now */
 #define DMA_ATC_HITS	0x108

@@ -44,12 +44,12 @@ void s1_init(struct s1 *s1, struct vm *vm, __u16 asid)
 	s1_write_cd(s1);
 }
 
-static __le64 *s1_pte(struct s1 *s1, __u64 va)
+__le64 *s1_entry(struct s1 *s1, __u64 va, int level)
 {
 	__le64 *table = vm_ptr(s1->vm, s1->ttb);
 	int shift;
 
-	for (shift = 39; shift > 12; shift -= 9) {
+	for (shift = 39; shift > 39 - 9 * level; shift -= 9) {
 		__le64 *pte = &table[(va >> shift) & 511];
 
 		if (!*pte)
@@ -57,12 +57,12 @@ static __le64 *s1_pte(struct s1 *s1, __u64 va)
 				       PTE_VALID);
 		table = vm_ptr(s1->vm, le64toh(*pte) & PTE_ADDR);
 	}
-	return &table[(va >> 12) & 511];
+	return &table[(va >> shift) & 511];
 }
 
 void s1_map_flip(struct s1 *s1, __u64 va, __u64 gpa, __u64 flip)
 {
-	*s1_pte(s1, va) = htole64((gpa | PTE_NG | PTE_AF | PTE_SH_ISH |
+	*s1_entry(s1, va, 3) = htole64((gpa | PTE_NG | PTE_AF | PTE_SH_ISH |
 				   PTE_AP_UNPRIV | PTE_TABLE | PTE_VALID) ^
 				  flip);
 }
@@ -74,7 +74,7 @@ void s1_map(struct s1 *s1, __u64 va, __u64 gpa)
 
 void s1_unmap(struct s1 *s1, __u64 va)
 {
-	*s1_pte(s1, va) = 0;
+	*s1_entry(s1, va, 3) = 0;
 }
 
 static struct iommu_hwpt_arm_smmuv3 vste(__u64 word0, __u64 word1)

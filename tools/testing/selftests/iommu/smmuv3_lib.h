@@ -231,19 +231,25 @@ void s1_map(struct s1 *s1, __u64 va, __u64 gpa);
 void s1_unmap(struct s1 *s1, __u64 va);
 /* Flips bits of what s1_map() writes, IHI0070 says which. */
 void s1_map_flip(struct s1 *s1, __u64 va, __u64 gpa, __u64 flip);
+/* The entry of @va at a level, 3 is the last; makes the tables above it. */
+__le64 *s1_entry(struct s1 *s1, __u64 va, int level);
 
 /* VMSAv8-64 descriptors */
 #define PTE_VALID		_BITULL(0)
 #define PTE_TABLE		_BITULL(1)	/* at level 3: page */
+#define PTE_ATTR(index)		((__u64)(index) << 2)
 #define PTE_AP_UNPRIV		_BITULL(6)
 #define PTE_AP_RDONLY		_BITULL(7)
 #define PTE_SH_ISH		(3ULL << 8)
 #define PTE_AF			_BITULL(10)
 #define PTE_NG			_BITULL(11)
+#define PTE_DBM			_BITULL(51)	/* AP_RDONLY says that it is clean */
 #define PTE_ADDR		0x0000fffffffff000ULL
 
 /* IHI0070 section 5.4: bits of a CD's first word that a guest can get wrong */
 #define CD_0_V			_BITULL(31)
+#define CD_0_HD			_BITULL(42)
+#define CD_0_HA			_BITULL(43)
 #define CD_0_S			_BITULL(44)
 #define CD_0_R			_BITULL(45)
 

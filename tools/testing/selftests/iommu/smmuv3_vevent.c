@@ -113,6 +113,8 @@ const char *evt_name(__u8 id)
 {
 	switch (id) {
 	case EVT_C_BAD_STE:	return "C_BAD_STE";
+	case EVT_F_STREAM_DISABLED: return "F_STREAM_DISABLED";
+	case EVT_C_BAD_SUBSTREAMID: return "C_BAD_SUBSTREAMID";
 	case EVT_F_CD_FETCH:	return "F_CD_FETCH";
 	case EVT_C_BAD_CD:	return "C_BAD_CD";
 	case EVT_F_WALK_EABT:	return "F_WALK_EABT";

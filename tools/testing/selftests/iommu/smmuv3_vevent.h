@@ -45,6 +45,8 @@ static inline bool vevent_lost(const struct vevent *event)
 /* IHI0070 section 7.3: what a record says */
 enum evt_id {
 	EVT_C_BAD_STE		= 0x04,
+	EVT_F_STREAM_DISABLED	= 0x06,
+	EVT_C_BAD_SUBSTREAMID	= 0x08,
 	EVT_F_CD_FETCH		= 0x09,
 	EVT_C_BAD_CD		= 0x0a,
 	EVT_F_WALK_EABT		= 0x0b,
