@@ -81,12 +81,6 @@ static bool is_event(struct veventq *q, __u8 id)
 	return false;
 }
 
-#define NEEDS_HTTU(self)                                              \
-	do {                                                          \
-		if (!(self)->has)                                     \
-			SKIP(return, "needs an SMMU with HTTU");      \
-	} while (0)
-
 /* Firmware can keep the host from it (IORT, HTTU override). */
 static bool host_tracks(struct vm *vm, __u32 dev_id)
 {
@@ -112,7 +106,8 @@ TEST_F(guest_httu, access_sets_the_flag)
 	struct guest *guest = &self->guest;
 	__u64 val;
 
-	NEEDS_HTTU(self);
+	if (!self->has)
+		SKIP(return, "needs an SMMU with HTTU");
 	set_cd(guest, CD_0_HA);
 	s1_map_flip(&guest->s1, VA, self->page, PTE_AF);
 	EXPECT_EQ(DMA_OK, dma_read(&guest->edu, DMA_UNTRANSLATED, VA, &val));
@@ -137,7 +132,8 @@ TEST_F(guest_httu, write_makes_the_page_dirty)
 	struct guest *guest = &self->guest;
 	__u64 val;
 
-	NEEDS_HTTU(self);
+	if (!self->has)
+		SKIP(return, "needs an SMMU with HTTU");
 	set_cd(guest, CD_0_HA | CD_0_HD);
 	s1_map_flip(&guest->s1, VA, self->page, CLEAN);
 	EXPECT_EQ(DMA_OK, dma_read(&guest->edu, DMA_UNTRANSLATED, VA, &val));
@@ -152,7 +148,8 @@ TEST_F(guest_httu, page_without_dbm_stays_read_only)
 {
 	struct guest *guest = &self->guest;
 
-	NEEDS_HTTU(self);
+	if (!self->has)
+		SKIP(return, "needs an SMMU with HTTU");
 	set_cd(guest, CD_0_HA | CD_0_HD);
 	s1_map_flip(&guest->s1, VA, self->page, PTE_AP_RDONLY);
 	EXPECT_EQ(NOWHERE, dma_lands(&guest->edu, DMA_UNTRANSLATED, VA));
@@ -166,7 +163,8 @@ TEST_F(guest_httu, cleaned_page_is_dirty_after_the_next_write)
 	struct guest *guest = &self->guest;
 	int round;
 
-	NEEDS_HTTU(self);
+	if (!self->has)
+		SKIP(return, "needs an SMMU with HTTU");
 	set_cd(guest, CD_0_HA | CD_0_HD);
 	for (round = 0; round < 4; round++) {
 		s1_map_flip(&guest->s1, VA, self->page, CLEAN);
@@ -216,7 +214,8 @@ TEST_F(guest_httu, table_in_read_only_memory_is_not_written)
 	__le64 *level2, *table;
 	__u64 val;
 
-	NEEDS_HTTU(self);
+	if (!self->has)
+		SKIP(return, "needs an SMMU with HTTU");
 	table = mmap(NULL, GUEST_PAGE, PROT_READ | PROT_WRITE,
 		     MAP_ANONYMOUS | MAP_SHARED, -1, 0);
 	ASSERT_NE(MAP_FAILED, table);
@@ -345,7 +344,10 @@ static __u64 dirty_pages(struct vm *vm, __u32 hwpt, __u32 flags)
 	return bitmap;
 }
 
-#define GET(self, flags) dirty_pages(&(self)->vm, (self)->hwpt, flags)
+static __u64 get(FIXTURE_DATA(dirty) *self, __u32 flags)
+{
+	return dirty_pages(&self->vm, self->hwpt, flags);
+}
 
 static bool write_page(struct edu *edu, __u64 how, unsigned int n, void *dimm)
 {
@@ -359,13 +361,13 @@ TEST_F(dirty, only_what_was_written_is_dirty)
 	__u64 val;
 
 	track(&self->vm, self->hwpt, true);
-	EXPECT_EQ(0, GET(self, 0));
+	EXPECT_EQ(0, get(self, 0));
 	EXPECT_TRUE(write_page(edu, variant->how, 0, self->dimm));
 	EXPECT_TRUE(write_page(edu, variant->how, 3, self->dimm));
 	EXPECT_TRUE(write_page(edu, variant->how, 15, self->dimm));
 	EXPECT_EQ(DMA_OK, dma_read(edu, variant->how, DIMM + GUEST_PAGE, &val));
-	EXPECT_EQ(0x8009, GET(self, 0));
-	EXPECT_EQ(0, GET(self, 0));
+	EXPECT_EQ(0x8009, get(self, 0));
+	EXPECT_EQ(0, get(self, 0));
 }
 
 /* Each round of a migration asks once. A page that it misses is wrong in the end. */
@@ -377,7 +379,7 @@ TEST_F(dirty, page_written_again_is_dirty_again)
 	track(&self->vm, self->hwpt, true);
 	for (round = 0; round < 4; round++) {
 		EXPECT_TRUE(write_page(edu, variant->how, 5, self->dimm));
-		EXPECT_EQ(1 << 5, GET(self, 0)) TH_LOG("round %d", round);
+		EXPECT_EQ(1 << 5, get(self, 0)) TH_LOG("round %d", round);
 	}
 }
 
@@ -388,9 +390,9 @@ TEST_F(dirty, page_written_before_is_dirty_when_written_again)
 
 	EXPECT_TRUE(write_page(edu, variant->how, 5, self->dimm));
 	track(&self->vm, self->hwpt, true);
-	EXPECT_EQ(0, GET(self, 0));
+	EXPECT_EQ(0, get(self, 0));
 	EXPECT_TRUE(write_page(edu, variant->how, 5, self->dimm));
-	EXPECT_EQ(1 << 5, GET(self, 0));
+	EXPECT_EQ(1 << 5, get(self, 0));
 }
 
 /* A read fills the TLB, or the ATC, with an entry that is clean. */
@@ -401,9 +403,9 @@ TEST_F(dirty, page_read_before_is_dirty_when_written)
 
 	track(&self->vm, self->hwpt, true);
 	EXPECT_EQ(DMA_OK, dma_read(edu, variant->how, DIMM, &val));
-	EXPECT_EQ(0, GET(self, 0));
+	EXPECT_EQ(0, get(self, 0));
 	EXPECT_TRUE(write_page(edu, variant->how, 0, self->dimm));
-	EXPECT_EQ(1, GET(self, 0));
+	EXPECT_EQ(1, get(self, 0));
 }
 
 TEST_F(dirty, no_clear_leaves_it_dirty)
@@ -412,11 +414,11 @@ TEST_F(dirty, no_clear_leaves_it_dirty)
 
 	track(&self->vm, self->hwpt, true);
 	EXPECT_TRUE(write_page(edu, variant->how, 2, self->dimm));
-	EXPECT_EQ(1 << 2, GET(self, IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR));
+	EXPECT_EQ(1 << 2, get(self, IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR));
 	EXPECT_TRUE(write_page(edu, variant->how, 4, self->dimm));
-	EXPECT_EQ(0x14, GET(self, IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR));
-	EXPECT_EQ(0x14, GET(self, 0));
-	EXPECT_EQ(0, GET(self, 0));
+	EXPECT_EQ(0x14, get(self, IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR));
+	EXPECT_EQ(0x14, get(self, 0));
+	EXPECT_EQ(0, get(self, 0));
 }
 
 /* The whole block is dirty then, or the page alone if the memory has no large pages. */
@@ -465,9 +467,9 @@ TEST_F(dirty, tracking_can_start_anew)
 
 	for (round = 0; round < 3; round++) {
 		track(&self->vm, self->hwpt, true);
-		EXPECT_EQ(0, GET(self, 0));
+		EXPECT_EQ(0, get(self, 0));
 		EXPECT_TRUE(write_page(edu, variant->how, 7, self->dimm));
-		EXPECT_EQ(1 << 7, GET(self, 0)) TH_LOG("round %d", round);
+		EXPECT_EQ(1 << 7, get(self, 0)) TH_LOG("round %d", round);
 		EXPECT_TRUE(write_page(edu, variant->how, 8, self->dimm));
 		track(&self->vm, self->hwpt, false);
 		EXPECT_TRUE(write_page(edu, variant->how, 9, self->dimm));
@@ -483,10 +485,10 @@ TEST_F(dirty, device_that_moves_loses_none)
 	EXPECT_TRUE(write_page(edu, variant->how, 1, self->dimm));
 	edu_attach(edu, parent_alloc(&self->vm, edu->dev_id, self->vm.ioas));
 	EXPECT_TRUE(write_page(edu, DMA_UNTRANSLATED, 6, self->dimm));
-	EXPECT_EQ(1 << 1, GET(self, 0));
+	EXPECT_EQ(1 << 1, get(self, 0));
 	edu_attach(edu, self->hwpt);
 	EXPECT_TRUE(write_page(edu, variant->how, 1, self->dimm));
-	EXPECT_EQ(1 << 1, GET(self, 0));
+	EXPECT_EQ(1 << 1, get(self, 0));
 }
 
 /* ABI: a nest parent takes no other flag. What has no dirty tracking says so. */
