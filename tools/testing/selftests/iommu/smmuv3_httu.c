@@ -344,7 +344,7 @@ static __u64 dirty_pages(struct vm *vm, __u32 hwpt, __u32 flags)
 	return bitmap;
 }
 
-static __u64 get(FIXTURE_DATA(dirty) *self, __u32 flags)
+static __u64 get(struct _test_data_dirty *self, __u32 flags)
 {
 	return dirty_pages(&self->vm, self->hwpt, flags);
 }
