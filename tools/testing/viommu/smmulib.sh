@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
-# Sourced after testlib.sh by tests that need an SMMU with what servers have (qemu/README): its arguments,
-# and what QEMU logs of it.
+# Sourced after testlib.sh by tests that need an SMMU with what servers have
+# (qemu/README): its arguments, and what QEMU logs of it.
 
 # shellcheck disable=SC2154 # from testlib.sh
 if [ ! -x "$build/qemu/qemu-system-aarch64" ]; then
