@@ -94,24 +94,42 @@ touched()
 		sort -u
 }
 
-# sources <from> <to>: objects of the sources that differ, for arm64, without those whose
-# option only a later patch brings. A patch that brings one has all sources before it.
-sources()
+# options <from> <to>: the Kconfig symbols that are new
+options()
 {
-	local from=$1 o symbol
+	kgit diff "$1" "$2" -- '*Kconfig' | sed -n 's/^+\(menu\)\?config //p'
+}
 
-	[ -z "$(kgit diff --name-only "$1" "$2" -- '*Kconfig')" ] || from=base
-	kgit diff --name-only --no-renames --diff-filter=d "$from" "$2" |
+# objects <from> <to>: of the sources that differ, for arm64, each with its option
+objects()
+{
+	local o
+
+	kgit diff --name-only --no-renames --diff-filter=d "$1" "$2" |
 		sed -n 's,^\(\(drivers\|mm\|fs\|lib\|virt\)/.*\)\.c$,\1.o,p' |
 		{ grep -vE '^drivers/iommu/(intel|amd)/' || true; } | while read -r o; do
 			# shellcheck disable=SC2016 # of the makefile
-			symbol=$(sed -n "/[ \t]${o##*/}/"'s/.*$(CONFIG_\([A-Z0-9_]*\)).*/\1/p' \
-				"$each/${o%/*}/Makefile" | head -n 1)
-			[ -z "$symbol" ] ||
-				git -C "$each" grep -qE "^(menu)?config $symbol\$" -- '*Kconfig*' ||
-				continue
-			echo "$o"
+			echo "$o $(sed -n "/[ \t]${o##*/}/"'s/.*$(CONFIG_\([A-Z0-9_]*\)).*/\1/p' \
+				"$each/${o%/*}/Makefile" | head -n 1)"
 		done
+}
+
+# sources <from> <to>: the objects to compile for the patch between these: without those
+# whose option only a later patch brings, and with older ones whose option it brings
+sources()
+{
+	local o option later brought
+
+	later=" $(options "$2" refs/viommu/tip | paste -sd' ') "
+	brought=" $(options "$1" "$2" | paste -sd' ') "
+	{
+		objects "$1" "$2" | while read -r o option; do
+			[ -n "$option" ] && [[ $later == *" $option "* ]] || echo "$o"
+		done
+		[ "$brought" = '  ' ] || objects base "$2" | while read -r o option; do
+			[ -z "$option" ] || [[ $brought != *" $option "* ]] || echo "$o"
+		done
+	} | sort -u
 }
 
 # fragments <arch>: what it is built with. Each option is on from the patch that brings it.
@@ -216,37 +234,34 @@ exports()
 
 # matrix [brief]: a line per arm64 configuration that must build, in an order in
 # which neighbours differ little. Options that $each does not have are left out.
-# Brief: each option off alone, and all of them off, in place of every combination. The
-# machine's kernel has them all on, with IOMMUFD=y.
+# Brief: only those that differ most from each other, and from the machine's kernel, which
+# has all of them on, and IOMMUFD=y.
 matrix()
 {
-	local o n options=() fd head
+	local o n options=() fd modules=IOMMUFD=m,VFIO=m,VFIO_PCI=m
 
 	for o in ARM_SMMU_V3_IOMMUFD TEGRA241_CMDQV ARM_SMMU_V3_SVA; do
 		! grep -qrE "^config $o\$" "$each/drivers/iommu" || options+=("$o")
 	done
 	n=$(((1 << ${#options[@]}) - 1))
 	if [ -n "${1:-}" ]; then
-		head=IOMMUFD=m,VFIO=m,VFIO_PCI=m
-		for o in "${!options[@]}"; do
-			combination "$head" $((1 << o)) "${options[@]}"
-		done
+		combination "$modules" 1 "${options[@]}"
 		combination IOMMUFD=y,VFIO=y,VFIO_PCI=y "$n" "${options[@]}"
 	else
 		for fd in m y; do
-			head=IOMMUFD=$fd,VFIO=$fd,VFIO_PCI=$fd
 			for ((o = 0; o <= n; o++)); do
 				# Gray code: one option changes at a time.
-				combination "$head" $((o ^ o >> 1)) "${options[@]}"
+				combination "IOMMUFD=$fd,VFIO=$fd,VFIO_PCI=$fd" $((o ^ o >> 1)) \
+					"${options[@]}"
 			done
 		done
+		! grep -qr '^config TEGRA241_CMDQV_IOMMUFD$' "$each/drivers/iommu" ||
+			echo "$modules,TEGRA241_CMDQV=y,TEGRA241_CMDQV_IOMMUFD=n"
+		echo "$modules,ARM_SMMU_V3=m"
+		echo "$modules,IOMMUFD_TEST=n"
 	fi
-	! grep -qr '^config TEGRA241_CMDQV_IOMMUFD$' "$each/drivers/iommu" ||
-		echo IOMMUFD=m,VFIO=m,VFIO_PCI=m,TEGRA241_CMDQV=y,TEGRA241_CMDQV_IOMMUFD=n
-	echo IOMMUFD=m,VFIO=m,VFIO_PCI=m,ARM_SMMU_V3=m
-	[ -n "${1:-}" ] || echo IOMMUFD=m,VFIO=m,VFIO_PCI=m,IOMMUFD_TEST=n
 	# As distributions have it
-	echo IOMMUFD=m,VFIO=m,VFIO_PCI=m,IOMMUFD_TEST=n,KUNIT=n
+	echo "$modules,IOMMUFD_TEST=n,KUNIT=n"
 	echo IOMMUFD=n,VFIO_DEVICE_CDEV=n,VFIO_GROUP=y
 }
 

@@ -12,18 +12,21 @@
 # has what the tests need.
 inapplicable=(
 	'abi\.poisoned '				# needs ZONE_MOVABLE, see below
+	'abi\.permission_is_asked '			# needs fanotify, see below
 	'file\.(small|thp)(_limit)?\.reserved '		# hugetlb only
 	'file\.(small|thp)(_limit)?\.out_of_pages '	# hugetlb only
 	'file\.small(_limit)?\.large '			# no large pages
 	'file\.(thp|hugetlb)_limit\.large '		# large pages are read in one piece
 )
 
-[ "$kasan" != n ] || inapplicable+=('abi\.permission_is_asked ')
 may_skip=$(IFS='|'; echo "${inapplicable[*]}")
-MACHINE_MEM=4G vm --timeout 3500 --leaks --may-skip "$may_skip" \
-	--append 'hugepagesz=2M hugepages=16' --run - map-file << 'EOS'
-t -t 1900 iommufd_map_file_abi iommufd_map_file_abi
+# The kernel with KASAN has fanotify.
+fanotify='t -t 200 iommufd_map_file_abi-fanotify iommufd_map_file_abi -r abi.permission_is_asked'
+[ "$kasan" != n ] || fanotify=
+MACHINE_MEM=4G vm --timeout 3500 --leaks --append 'hugepagesz=2M hugepages=16' \
+	--run - map-file-stress << EOS
 t -t 1900 iommufd_map_file_stress iommufd_map_file_stress
+$fanotify
 EOS
 
 # Hugetlb takes its pages from ZONE_MOVABLE where there is one, so that the other
@@ -37,7 +40,8 @@ EOS
 # shellcheck disable=SC2154 # from testlib.sh
 [ -n "${LONG:-}" ] || export MACHINE_IMAGE=$quick
 MACHINE_MEM=4G vm --timeout 3500 --leaks --may-skip "$may_skip" \
-	--append 'hugepagesz=2M hugepages=16' --run - map-file-kinds << 'EOS'
+	--append 'hugepagesz=2M hugepages=16' --run - map-file << 'EOS'
+t -t 1900 iommufd_map_file_abi iommufd_map_file_abi
 t -t 1900 iommufd_map_file_pages iommufd_map_file_pages
 t -t 1900 iommufd_map_file_account iommufd_map_file_account
 t -t 1500 iommufd_change_process iommufd_change_process
