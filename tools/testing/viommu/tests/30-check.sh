@@ -158,7 +158,7 @@ printf '#!/bin/sh\necho $1\n' > "$copy/scripts/planted"
 caught "shellcheck: no quotes" "planted:2:.*SC2086" copied shellcheck
 caught "licences: no SPDX" "scripts/planted: no SPDX" copied licences
 rm "$copy/scripts/planted"
-fix=$(base_fixes | head -n 1)
+fix=$(base_fixes | sed -n 1p)
 sed -i -E '/^(Fixes:|No Fixes tag:) /d' "$copy/patches/$fix"
 caught "fixes: no tag" "$fix: a fix of the base without a Fixes: tag" copied fixes
 printf 'F:\tdrivers/iommu/iommufd/planted.c\n' >> "$copy/MAINTAINERS"
