@@ -82,9 +82,7 @@ FIXTURE_SETUP(ats)
 	vm_init(&self->vm);
 	guest_open(&self->guest, &self->vm, edu_own_group(0));
 	ats_start(&self->guest, VSID);
-	self->dimm = mmap(NULL, GUEST_PAGE, PROT_READ | PROT_WRITE,
-			  MAP_ANONYMOUS | MAP_SHARED, -1, 0);
-	ASSERT_NE(MAP_FAILED, self->dimm);
+	self->dimm = dimm_alloc(1);
 }
 
 FIXTURE_TEARDOWN(ats)
@@ -354,9 +352,7 @@ FIXTURE_SETUP(ats_unmap)
 					       guest->edu.dev_id, VSID);
 		edu_attach(&guest->edu, guest_nested(guest, vste_bypass()));
 	}
-	self->dimm = mmap(NULL, GUEST_PAGE, PROT_READ | PROT_WRITE,
-			  MAP_ANONYMOUS | MAP_SHARED, -1, 0);
-	ASSERT_NE(MAP_FAILED, self->dimm);
+	self->dimm = dimm_alloc(1);
 	vm_map(&self->vm, DIMM, self->dimm, GUEST_PAGE);
 }
 
@@ -402,11 +398,9 @@ TEST_F(ats_unmap, unmap_waits_for_the_answer)
 TEST_F(ats_unmap, other_memory_at_the_address_is_used)
 {
 	struct edu *edu = &self->guest.edu;
-	void *other = mmap(NULL, GUEST_PAGE, PROT_READ | PROT_WRITE,
-			   MAP_ANONYMOUS | MAP_SHARED, -1, 0);
+	void *other = dimm_alloc(1);
 	int i;
 
-	ASSERT_NE(MAP_FAILED, other);
 	for (i = 0; i < 10; i++) {
 		void *now = i % 2 ? other : self->dimm;
 
@@ -710,39 +704,27 @@ TEST_F(pasid, dma_uses_the_cd_of_its_pasid)
 TEST_F(pasid, fault_tells_the_substream)
 {
 	struct edu *edu = &self->guest.edu;
-	struct vevent event;
 	struct evt evt;
 
 	EXPECT_EQ(DMA_ABORTED, dma_write(edu, DMA_PASID(2), VA2, 1));
-	ASSERT_TRUE(next_event(&self->q, &event));
-	evt = vevent_decode(&event);
-	EXPECT_EQ(EVT_F_TRANSLATION, evt.id);
-	EXPECT_EQ(VSID, evt.sid);
+	ASSERT_TRUE(next_is(&self->q, &evt, EVT_F_TRANSLATION, VSID));
 	EXPECT_TRUE(evt.ssv);
 	EXPECT_EQ(2, evt.ssid);
 	EXPECT_EQ(VA2, evt.addr);
-	EXPECT_FALSE(evt.stall);
-	EXPECT_FALSE(evt.s2);
 
 	EXPECT_EQ(DMA_ABORTED, dma_write(edu, DMA_UNTRANSLATED, VA2, 1));
-	ASSERT_TRUE(next_event(&self->q, &event));
-	evt = vevent_decode(&event);
+	ASSERT_TRUE(next_is(&self->q, &evt, EVT_F_TRANSLATION, VSID));
 	EXPECT_FALSE(evt.ssv);
-	EXPECT_EQ(VSID, evt.sid);
 }
 
 TEST_F(pasid, substream_beyond_the_table_is_an_event)
 {
 	struct edu *edu = &self->guest.edu;
-	struct vevent event;
 	struct evt evt;
 
 	EXPECT_EQ(DMA_ABORTED, dma_write(edu, DMA_PASID(1 << S1CDMAX), VA, 1));
-	ASSERT_TRUE(next_event(&self->q, &event));
-	evt = vevent_decode(&event);
-	EXPECT_EQ(EVT_C_BAD_SUBSTREAMID, evt.id);
+	ASSERT_TRUE(next_is(&self->q, &evt, EVT_C_BAD_SUBSTREAMID, VSID));
 	EXPECT_EQ(1 << S1CDMAX, evt.ssid);
-	EXPECT_EQ(VSID, evt.sid);
 }
 
 TEST_F(pasid, atc_inv_names_one_pasid)
@@ -768,11 +750,9 @@ TEST_F(pasid, atc_inv_names_one_pasid)
 TEST_F(pasid, unmap_reaches_every_pasid)
 {
 	struct edu *edu = &self->guest.edu;
-	void *dimm = mmap(NULL, GUEST_PAGE, PROT_READ | PROT_WRITE,
-			  MAP_ANONYMOUS | MAP_SHARED, -1, 0);
+	void *dimm = dimm_alloc(1);
 	int i;
 
-	ASSERT_NE(MAP_FAILED, dimm);
 	vm_map(&self->vm, DIMM, dimm, GUEST_PAGE);
 	for (i = 0; i < SSIDS; i++) {
 		__u64 how = DMA_ATC | (i ? DMA_PASID(i) : 0);
@@ -877,7 +857,6 @@ TEST_F(stall, cd_that_stalls_is_an_abort)
 	struct edu *edu = &guest->edu;
 	__u64 page = vm_alloc(&self->vm, 1);
 	__le64 *cd = vm_ptr(&self->vm, guest->s1.cd);
-	struct vevent event;
 	struct evt evt;
 
 	EXPECT_EQ(DMA_ABORTED, dma_write(edu, DMA_UNTRANSLATED, VA, 1));
@@ -887,11 +866,7 @@ TEST_F(stall, cd_that_stalls_is_an_abort)
 	guest_cmd(guest, cmd_cfgi_cd(VSID));
 	EXPECT_EQ(DMA_ABORTED, dma_write(edu, DMA_UNTRANSLATED, VA, 1));
 	EXPECT_EQ(0, edu_get(edu, DMA_STALLS));
-	ASSERT_TRUE(next_event(&self->q, &event));
-	evt = vevent_decode(&event);
-	EXPECT_EQ(EVT_C_BAD_CD, evt.id);
-	EXPECT_EQ(VSID, evt.sid);
-	EXPECT_FALSE(evt.stall);
+	EXPECT_TRUE(next_is(&self->q, &evt, EVT_C_BAD_CD, VSID));
 
 	cd[0] &= ~htole64(CD_0_S);
 	guest_cmd(guest, cmd_cfgi_cd(VSID));

@@ -227,11 +227,9 @@ TEST_F(two_guests, commands_while_all_changes)
 	struct iommu_viommu_arm_smmuv3_invalidate cmds[200];
 	__u32 bypass = guest_nested(a, vste_bypass());
 	__u64 page = vm_alloc(&self->vm, 1);
-	void *dimm = mmap(NULL, GUEST_PAGE, PROT_READ | PROT_WRITE,
-			  MAP_ANONYMOUS | MAP_SHARED, -1, 0);
+	void *dimm = dimm_alloc(1);
 	int child[2], status, i, n, rc;
 
-	ASSERT_NE(MAP_FAILED, dimm);
 	s1_map(&a->s1, VA, page);
 	s1_map(&b->s1, VA, page);
 	for (i = 0; i < 200; i++)

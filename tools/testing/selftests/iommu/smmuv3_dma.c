@@ -146,11 +146,8 @@ FIXTURE_SETUP(unplug)
 		SKIP(return, "%s", lack);
 	up(&self->host, &self->vm, &self->guest, edu_own_group(0));
 	guest_start(&self->guest, VSID);
-	for (i = 0; i < 2; i++) {
-		self->dimm[i] = mmap(NULL, GUEST_PAGE, PROT_READ | PROT_WRITE,
-				     MAP_ANONYMOUS | MAP_SHARED, -1, 0);
-		ASSERT_NE(MAP_FAILED, self->dimm[i]);
-	}
+	for (i = 0; i < 2; i++)
+		self->dimm[i] = dimm_alloc(1);
 }
 
 FIXTURE_TEARDOWN(unplug)
@@ -247,11 +244,9 @@ TEST_F(two_guests, bypass_does_not_alias)
 /* What a guest loses, every vSMMU on the nest parent loses. */
 TEST_F(two_guests, unplug_reaches_both)
 {
-	void *dimm = mmap(NULL, GUEST_PAGE, PROT_READ | PROT_WRITE,
-			  MAP_ANONYMOUS | MAP_SHARED, -1, 0);
+	void *dimm = dimm_alloc(1);
 	int i;
 
-	ASSERT_NE(MAP_FAILED, dimm);
 	vm_map(&self->vm, DIMM, dimm, GUEST_PAGE);
 	for (i = 0; i < 2; i++) {
 		s1_map(&self->guest[i].s1, VA + i * GUEST_PAGE, DIMM);

@@ -62,9 +62,10 @@ __le64 *s1_entry(struct s1 *s1, __u64 va, int level)
 
 void s1_map_flip(struct s1 *s1, __u64 va, __u64 gpa, __u64 flip)
 {
-	*s1_entry(s1, va, 3) = htole64((gpa | PTE_NG | PTE_AF | PTE_SH_ISH |
-				   PTE_AP_UNPRIV | PTE_TABLE | PTE_VALID) ^
-				  flip);
+	__u64 pte = gpa | PTE_NG | PTE_AF | PTE_SH_ISH | PTE_AP_UNPRIV |
+		    PTE_TABLE | PTE_VALID;
+
+	*s1_entry(s1, va, 3) = htole64(pte ^ flip);
 }
 
 void s1_map(struct s1 *s1, __u64 va, __u64 gpa)

@@ -68,17 +68,9 @@ static __u64 pte_of(struct guest *guest, __u64 va)
 
 static bool is_event(struct veventq *q, __u8 id)
 {
-	struct vevent event;
 	struct evt evt;
 
-	if (!next_event(q, &event))
-		return false;
-	evt = vevent_decode(&event);
-	if (evt.id == id && evt.sid == VSID && !evt.s2)
-		return true;
-	fprintf(stderr, "# %s (%#x), sid %#x, s2 %d\n", evt_name(evt.id),
-		evt.id, evt.sid, evt.s2);
-	return false;
+	return next_is(q, &evt, id, VSID);
 }
 
 /* Firmware can keep the host from it (IORT, HTTU override). */
@@ -216,9 +208,7 @@ TEST_F(guest_httu, table_in_read_only_memory_is_not_written)
 
 	if (!self->has)
 		SKIP(return, "needs an SMMU with HTTU");
-	table = mmap(NULL, GUEST_PAGE, PROT_READ | PROT_WRITE,
-		     MAP_ANONYMOUS | MAP_SHARED, -1, 0);
-	ASSERT_NE(MAP_FAILED, table);
+	table = dimm_alloc(1);
 	set_cd(guest, CD_0_HA | CD_0_HD);
 	s1_map_flip(&guest->s1, VA, self->page, CLEAN);
 	s1_map_flip(&guest->s1, VA + GUEST_PAGE, self->page, PTE_AF);
@@ -288,9 +278,7 @@ FIXTURE_SETUP(dirty)
 	edu_open(&self->edu, &self->vm, edu_own_group(0));
 	if (!host_tracks(&self->vm, self->edu.dev_id))
 		SKIP(return, "needs firmware that lets the host use HTTU");
-	self->dimm = mmap(NULL, TRACKED * GUEST_PAGE, PROT_READ | PROT_WRITE,
-			  MAP_ANONYMOUS | MAP_SHARED, -1, 0);
-	ASSERT_NE(MAP_FAILED, self->dimm);
+	self->dimm = dimm_alloc(TRACKED);
 	vm_map(&self->vm, DIMM, self->dimm, TRACKED * GUEST_PAGE);
 	must(__hwpt_alloc(&self->vm, self->edu.dev_id, self->vm.ioas,
 			  IOMMU_HWPT_ALLOC_DIRTY_TRACKING, IOMMU_HWPT_DATA_NONE,
@@ -424,7 +412,7 @@ TEST_F(dirty, no_clear_leaves_it_dirty)
 /* The whole block is dirty then, or the page alone if the memory has no large pages. */
 TEST_F(dirty, page_of_a_large_block_is_dirty_again)
 {
-	const __u64 size = 2UL << 20, gpa = 2 * DIMM;
+	const __u64 size = HUGE_PAGE, gpa = 2 * DIMM;
 	__u64 bitmap[512 / 64];
 	struct iommu_hwpt_get_dirty_bitmap get = {
 		.size = sizeof(get),
@@ -434,15 +422,9 @@ TEST_F(dirty, page_of_a_large_block_is_dirty_again)
 		.page_size = GUEST_PAGE,
 		.data = (unsigned long)bitmap,
 	};
-	void *mem;
+	void *mem = huge_page_alloc();
 	int round;
 
-	/* Two of them hold one that is aligned. */
-	mem = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE,
-		   MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
-	ASSERT_NE(MAP_FAILED, mem);
-	mem = (void *)(((unsigned long)mem + size - 1) & ~(size - 1));
-	madvise(mem, size, MADV_HUGEPAGE);
 	vm_map(&self->vm, gpa, mem, size);
 	track(&self->vm, self->hwpt, true);
 	for (round = 0; round < 3; round++) {
@@ -456,7 +438,6 @@ TEST_F(dirty, page_of_a_large_block_is_dirty_again)
 		EXPECT_NE(0, bitmap[100 / 64] & 1ULL << 100 % 64)
 			TH_LOG("round %d", round);
 	}
-	munmap(mem, size);
 }
 
 /* A second migration, after one that was given up */

@@ -35,6 +35,31 @@ void must(int rc, const char *what)
 
 /* ---- VM ---- */
 
+static void *anonymous(size_t size, int flags)
+{
+	void *mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			 MAP_ANONYMOUS | flags, -1, 0);
+
+	if (mem == MAP_FAILED)
+		die("guest memory: %s", strerror(errno));
+	return mem;
+}
+
+void *dimm_alloc(unsigned int pages)
+{
+	return anonymous(pages * GUEST_PAGE, MAP_SHARED);
+}
+
+void *huge_page_alloc(void)
+{
+	/* Two of them hold one that is aligned. */
+	unsigned long mem = (unsigned long)anonymous(2 * HUGE_PAGE, MAP_PRIVATE);
+	void *page = (void *)((mem + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
+
+	madvise(page, HUGE_PAGE, MADV_HUGEPAGE);
+	return page;
+}
+
 void vm_map(struct vm *vm, __u64 gpa, void *mem, __u64 len)
 {
 	struct iommu_ioas_map map = {
@@ -78,10 +103,7 @@ void vm_init(struct vm *vm)
 	must(xioctl(vm->iommufd, IOMMU_IOAS_ALLOC, &alloc), "IOAS_ALLOC");
 	vm->ioas = alloc.out_ioas_id;
 
-	vm->ram = mmap(NULL, GUEST_RAM_SIZE, PROT_READ | PROT_WRITE,
-		       MAP_ANONYMOUS | MAP_SHARED, -1, 0);
-	if (vm->ram == MAP_FAILED)
-		die("guest memory: %s", strerror(errno));
+	vm->ram = anonymous(GUEST_RAM_SIZE, MAP_SHARED);
 	vm_map(vm, GUEST_RAM, vm->ram, GUEST_RAM_SIZE);
 	vm->free = GUEST_RAM;
 }

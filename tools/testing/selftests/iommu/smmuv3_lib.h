@@ -25,6 +25,7 @@
 #include <linux/types.h>
 
 #define GUEST_PAGE	4096UL
+#define HUGE_PAGE	(2UL << 20)
 #define GUEST_RAM	0x40000000UL	/* gpa of the first byte */
 #define GUEST_RAM_SIZE	0x400000UL
 
@@ -62,6 +63,10 @@ __u64 vm_alloc(struct vm *vm, unsigned int pages);
 /* Where the VMM sees this gpa. */
 void *vm_ptr(struct vm *vm, __u64 gpa);
 
+/* Memory of the VMM for vm_map(). It stays until the process ends. */
+void *dimm_alloc(unsigned int pages);
+/* HUGE_PAGE bytes, as one page where the kernel has one */
+void *huge_page_alloc(void);
 /* Maps VMM memory at this gpa, for guest memory that comes and goes. */
 void vm_map(struct vm *vm, __u64 gpa, void *mem, __u64 len);
 int __vm_unmap(struct vm *vm, __u64 gpa, __u64 len);

@@ -158,7 +158,6 @@ TEST_F(one_guest, guest_maps_the_doorbell)
 	struct guest *guest = &s->guest[0];
 	struct edu *edu = &guest->edu;
 	__u64 page = vm_alloc(&s->vm, 1);
-	struct vevent event;
 	struct evt evt;
 
 	guest_start(guest, VSID);
@@ -166,10 +165,7 @@ TEST_F(one_guest, guest_maps_the_doorbell)
 
 	/* Nowhere: a fault like any other. The register is GITS_TRANSLATER. */
 	EXPECT_EQ(0, edu_interrupts_within(edu, 1000));
-	ASSERT_TRUE(next_event(&s->q[0], &event));
-	evt = vevent_decode(&event);
-	EXPECT_EQ(EVT_F_TRANSLATION, evt.id);
-	EXPECT_EQ(VSID, evt.sid);
+	ASSERT_TRUE(next_is(&s->q[0], &evt, EVT_F_TRANSLATION, VSID));
 	EXPECT_EQ(DOORBELL + 0x40, evt.addr);
 	EXPECT_FALSE(evt.rnw);
 

@@ -158,18 +158,12 @@ TEST_F(attr, moves_between_domains_keep_them)
 /* Memory that is mapped while the guest runs, and a large block of it */
 TEST_F(attr, later_mappings_have_them_too)
 {
-	const __u64 size = 2UL << 20;
+	const __u64 size = HUGE_PAGE;
 	struct guest *guest = &self->guest;
 	int weakest = has_s2fwb() ? ATTR_WB : ATTR_NC;
+	void *dimm = huge_page_alloc();
 	__u64 off;
-	void *dimm;
 
-	/* Two of them hold one that is aligned. */
-	dimm = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE,
-		    MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
-	ASSERT_NE(MAP_FAILED, dimm);
-	dimm = (void *)(((unsigned long)dimm + size - 1) & ~(size - 1));
-	madvise(dimm, size, MADV_HUGEPAGE);
 	vm_map(&self->vm, DIMM, dimm, size);
 	for (off = 0; off < size; off += size / 4) {
 		s1_map_flip(&guest->s1, VA2 - off, DIMM + off, PTE_ATTR(2));

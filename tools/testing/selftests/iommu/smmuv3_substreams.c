@@ -189,51 +189,39 @@ static void use_vste(struct pasids *p, struct iommu_hwpt_arm_smmuv3 vste)
 static bool is_fault(struct veventq *q, __u8 id, __u64 how, __u64 va)
 {
 	bool pasid = how & DMA_WITH_PASID;
-	struct vevent event;
 	struct evt evt;
 
-	if (!next_event(q, &event))
+	if (!next_is(q, &evt, id, VSID))
 		return false;
-	evt = vevent_decode(&event);
-	if (evt.id == id && evt.sid == VSID && evt.ssv == pasid &&
-	    evt.ssid == how >> 32 && evt.addr == va && !evt.s2 && !evt.stall)
+	if (evt.ssv == pasid && evt.ssid == how >> 32 && evt.addr == va)
 		return true;
-	fprintf(stderr, "# %s (%#x), sid %#x, ssv %d, ssid %u, addr %#llx, s2 %d, stall %d\n",
-		evt_name(evt.id), evt.id, evt.sid, evt.ssv, evt.ssid, evt.addr,
-		evt.s2, evt.stall);
+	evt_print(&evt);
 	return false;
 }
 
-/* Of the events of a substream that cannot be used, only this one has the SubstreamID. */
-static bool is_bad_substream(struct veventq *q, __u32 ssid)
+/* The next event is this one, and names that SubstreamID. */
+static bool is_event_of(struct veventq *q, __u8 id, __u32 ssid)
 {
-	struct vevent event;
 	struct evt evt;
 
-	if (!next_event(q, &event))
+	if (!next_is(q, &evt, id, VSID))
 		return false;
-	evt = vevent_decode(&event);
-	if (evt.id == EVT_C_BAD_SUBSTREAMID && evt.sid == VSID &&
-	    evt.ssid == ssid)
+	if (evt.ssid == ssid)
 		return true;
-	fprintf(stderr, "# %s (%#x), sid %#x, ssid %u\n", evt_name(evt.id),
-		evt.id, evt.sid, evt.ssid);
+	evt_print(&evt);
 	return false;
+}
+
+static bool is_bad_substream(struct veventq *q, __u32 ssid)
+{
+	return is_event_of(q, EVT_C_BAD_SUBSTREAMID, ssid);
 }
 
 static bool is_event(struct veventq *q, __u8 id)
 {
-	struct vevent event;
 	struct evt evt;
 
-	if (!next_event(q, &event))
-		return false;
-	evt = vevent_decode(&event);
-	if (evt.id == id && evt.sid == VSID)
-		return true;
-	fprintf(stderr, "# %s (%#x), sid %#x\n", evt_name(evt.id), evt.id,
-		evt.sid);
-	return false;
+	return next_is(q, &evt, id, VSID);
 }
 
 /* ---- Each format of the table ---- */
@@ -398,15 +386,11 @@ TEST_F(cds, bad_cd_names_the_pasid)
 
 	for (n = 1; n < SSIDS; n++) {
 		__le64 *cd = vm_ptr(&p->vm, p->s1[n].cd);
-		struct vevent event;
 		struct evt evt;
 
 		cd[0] &= ~htole64(CD_0_V);
 		EXPECT_EQ(DMA_ABORTED, dma_write(edu, nth(n), VA, 1));
-		ASSERT_TRUE(next_event(&p->q, &event));
-		evt = vevent_decode(&event);
-		EXPECT_EQ(EVT_C_BAD_CD, evt.id);
-		EXPECT_EQ(VSID, evt.sid);
+		ASSERT_TRUE(next_is(&p->q, &evt, EVT_C_BAD_CD, VSID));
 		EXPECT_TRUE(evt.ssv);
 		EXPECT_EQ(ssids[n], evt.ssid);
 
@@ -606,10 +590,8 @@ TEST_F(two_levels, dss_bypass_ends_with_the_mapping)
 {
 	struct pasids *p = &self->p;
 	struct edu *edu = &p->guest.edu;
-	void *dimm = mmap(NULL, GUEST_PAGE, PROT_READ | PROT_WRITE,
-			  MAP_ANONYMOUS | MAP_SHARED, -1, 0);
+	void *dimm = dimm_alloc(1);
 
-	ASSERT_NE(MAP_FAILED, dimm);
 	use_vste(p, vste_cds(&p->table, DSS_BYPASS));
 	vm_map(&p->vm, DIMM, dimm, GUEST_PAGE);
 	ASSERT_TRUE(dma_reaches(edu, DMA_UNTRANSLATED, DIMM, dimm));
@@ -757,11 +739,9 @@ TEST_F(traffic, survives_unmaps_of_stage_2)
 {
 	struct pasids *p = &self->p;
 	struct edu *edu = &p->guest.edu;
-	void *dimm = mmap(NULL, GUEST_PAGE, PROT_READ | PROT_WRITE,
-			  MAP_ANONYMOUS | MAP_SHARED, -1, 0);
+	void *dimm = dimm_alloc(1);
 	int round;
 
-	ASSERT_NE(MAP_FAILED, dimm);
 	s1_map(&p->s1[3], VA2, DIMM);
 	for (round = 0; round < 10; round++) {
 		vm_map(&p->vm, DIMM, dimm, GUEST_PAGE);

@@ -91,10 +91,7 @@ FIXTURE_SETUP(two_smmus)
 				variant->shared ? self->guest[0].s2 : 0);
 		edu_load_tokens(&guest->edu);
 		build(guest, &self->q[i], &self->bypass[i]);
-		self->dimm[i] = mmap(NULL, DIMM_PAGES * GUEST_PAGE,
-				     PROT_READ | PROT_WRITE,
-				     MAP_ANONYMOUS | MAP_SHARED, -1, 0);
-		ASSERT_NE(MAP_FAILED, self->dimm[i]);
+		self->dimm[i] = dimm_alloc(DIMM_PAGES);
 	}
 }
 

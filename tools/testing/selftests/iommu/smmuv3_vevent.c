@@ -131,6 +131,29 @@ bool next_event(struct veventq *q, struct vevent *event)
 	return vevent_wait(q, 60000) && vevent_read(q, event, 1) == 1;
 }
 
+void evt_print(const struct evt *evt)
+{
+	fprintf(stderr,
+		"# %s (%#x), sid %#x, ssv %d, ssid %u, addr %#llx, s2 %d, stall %d\n",
+		evt_name(evt->id), evt->id, evt->sid, evt->ssv, evt->ssid,
+		evt->addr, evt->s2, evt->stall);
+}
+
+bool next_is(struct veventq *q, struct evt *evt, __u8 id, __u32 sid)
+{
+	struct vevent event;
+
+	if (!next_event(q, &event)) {
+		fprintf(stderr, "# no event\n");
+		return false;
+	}
+	*evt = vevent_decode(&event);
+	if (evt->id == id && evt->sid == sid && !evt->s2 && !evt->stall)
+		return true;
+	evt_print(evt);
+	return false;
+}
+
 bool is_empty(struct veventq *q)
 {
 	struct vevent event;
@@ -146,9 +169,9 @@ bool is_poke(const struct vevent *event, __u32 sequence, __u32 sid, __u64 va)
 	    evt.id == EVT_F_TRANSLATION && evt.sid == sid && evt.addr == va &&
 	    !evt.rnw && !evt.s2)
 		return true;
-	fprintf(stderr, "# flags %#x, sequence %u, %s, sid %#x, addr %#llx\n",
-		event->header.flags, event->header.sequence, evt_name(evt.id),
-		evt.sid, evt.addr);
+	fprintf(stderr, "# flags %#x, sequence %u\n", event->header.flags,
+		event->header.sequence);
+	evt_print(&evt);
 	return false;
 }
 

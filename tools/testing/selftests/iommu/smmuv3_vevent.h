@@ -79,6 +79,12 @@ const char *evt_name(__u8 id);
 
 /* Waits for the next event, far longer than it takes. */
 bool next_event(struct veventq *q, struct vevent *event);
+/*
+ * Waits for the next event and decodes it. Returns true if it is one of stage 1 that
+ * does not stall, with this ID and this vSID; prints it otherwise.
+ */
+bool next_is(struct veventq *q, struct evt *evt, __u8 id, __u32 sid);
+void evt_print(const struct evt *evt);
 bool is_empty(struct veventq *q);
 /* Is it what a DMA of four bytes to an address that stage 1 does not map makes? */
 bool is_poke(const struct vevent *event, __u32 sequence, __u32 sid, __u64 va);
