@@ -29,8 +29,13 @@
  * which costs that owner time, or the device does not answer it, and the SMMU
  * reports an ATC invalidation timeout again (CERROR_ATC_INV_SYNC, IHI0070 7.1).
  *
- * Lock order: arm_smmu_asid_lock, ats_lock (write); ats_lock (read), the lock of
- * the vIOMMU's vDEVICEs, which is a leaf. No lock is held while commands are read
+ * A device that does not answer costs everybody behind the SMMU the time until the
+ * SMMU gives up. So a vSMMU has one block with ATC_INVs under way, by atc_mutex: the
+ * other threads of its VM wait outside the queue, and sleep. An attach does not take
+ * it, so it waits for one block, not for all threads.
+ *
+ * Lock order: arm_smmu_asid_lock, ats_lock (write); atc_mutex, ats_lock (read), the
+ * lock of the vIOMMU's vDEVICEs, which is a leaf. No lock is held while commands are read
  * from user memory, and no spinlock while the SMMU executes them.
  */
 #include <kunit/visibility.h>
@@ -91,6 +96,7 @@ int arm_vsmmu_init(struct iommufd_viommu *viommu, struct device *dev,
 		return -EINVAL;
 
 	init_rwsem(&vsmmu->ats_lock);
+	mutex_init(&vsmmu->atc_mutex);
 	arm_smmu_vcmd_init_rules(&vsmmu->rules, &caps);
 	return arm_smmu_s2_vmid_add(vsmmu->parent, master, &vsmmu->s2);
 }
@@ -296,8 +302,12 @@ static int arm_vsmmu_issue_streams(struct arm_vsmmu *vsmmu,
 	u32 known, out;
 	int ret = 0;
 
-	if (atc)
+	if (atc) {
+		ret = mutex_lock_killable(&vsmmu->atc_mutex);
+		if (ret)
+			return ret;
 		down_read(&vsmmu->ats_lock);
+	}
 
 	xa_lock(&vsmmu->core.vdevs);
 	known = arm_vsmmu_translate_sids(vsmmu, cmds, *num, &out);
@@ -309,8 +319,10 @@ static int arm_vsmmu_issue_streams(struct arm_vsmmu *vsmmu,
 		ret = arm_smmu_cmdq_issue_cmdlist(smmu, &smmu->cmdq, cmds->cmd,
 						  out, true);
 
-	if (atc)
+	if (atc) {
 		up_read(&vsmmu->ats_lock);
+		mutex_unlock(&vsmmu->atc_mutex);
+	}
 	return ret;
 }
 

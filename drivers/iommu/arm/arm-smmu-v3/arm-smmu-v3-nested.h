@@ -22,6 +22,8 @@
  * @ats_lock: Held for reading while ATC_INVs of the guest execute, and for writing
  *            while a device's &arm_smmu_master.ats_vsmmu becomes this vSMMU or
  *            ceases to be
+ * @atc_mutex: Held while ATC_INVs of the guest execute, so that a VM has one block
+ *             of them under way
  */
 struct arm_vsmmu {
 	struct iommufd_viommu core;
@@ -30,6 +32,7 @@ struct arm_vsmmu {
 	struct arm_smmu_s2_vmid s2;
 	struct arm_smmu_vcmd_rules rules;
 	struct rw_semaphore ats_lock;
+	struct mutex atc_mutex;
 };
 
 /**

@@ -843,7 +843,8 @@ int arm_smmu_nest_parent_atc_inv(struct arm_smmu_domain *smmu_domain,
 		spin_unlock_irqrestore(&smmu_domain->devices_lock, flags);
 		/*
 		 * Whoever issues the next CMD_SYNC learns that a device did not
-		 * answer: it must be ours, so none is left for later.
+		 * answer, so it must be ours. With more than CMDQ_BATCH_ENTRIES
+		 * streams, the CMD_SYNC of another can come before it.
 		 */
 		err = arm_smmu_s2_cmds_end(&cmds);
 	} while (again);

@@ -494,7 +494,7 @@ TEST_F(two_vms, atc_inv_goes_to_its_vsid)
 struct neighbour {
 	struct guest *guest;
 	atomic_bool stop;
-	unsigned int rounds, bad;
+	atomic_uint rounds, bad;
 	int rc;
 };
 
@@ -616,6 +616,52 @@ TEST_F(two_vms, silent_device_leaves_the_other_vm_alone)
 	pthread_join(thread, NULL);
 	EXPECT_EQ(0, n.bad) TH_LOG("of %u, errno %d", n.rounds, n.rc);
 	EXPECT_LT(0, n.rounds);
+	forgive(&self->host);
+}
+
+/* ATC_INVs without pause, to a device that answers none */
+static void *silent_runs(void *arg)
+{
+	struct neighbour *n = arg;
+
+	for (; !n->stop; n->rounds++) {
+		__u32 num;
+
+		if (silent_cmds(n->guest, &num) != ETIMEDOUT || num != 2)
+			n->bad++;
+	}
+	return NULL;
+}
+
+/*
+ * The other VM's command waits for what is in the queue before it. That is one block
+ * of the guest's, however many threads the guest has, and another one if that one
+ * ended meanwhile.
+ */
+TEST_F(two_vms, silent_device_has_one_command_in_the_queue)
+{
+	struct edu *edu = &self->guest[0].edu;
+	struct neighbour n = { .guest = &self->guest[0] };
+	unsigned int i, most = 0;
+	pthread_t threads[8];
+	struct change c;
+
+	ASSERT_TRUE(atc_stale(n.guest, &c, VA));
+	edu_set(edu, DMA_INV_MODE, DMA_INV_NEVER);
+	for (i = 0; i < ARRAY_SIZE(threads); i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, silent_runs, &n));
+	for (i = 0; i < 10; i++) {
+		__u64 before = edu_get(edu, DMA_INVS);
+
+		guest_cmd(&self->guest[1], cmd_tlbi_nh_all());
+		before = edu_get(edu, DMA_INVS) - before;
+		most = before > most ? before : most;
+	}
+	n.stop = true;
+	for (i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_join(threads[i], NULL);
+	EXPECT_LE(most, 2);
+	EXPECT_EQ(0, n.bad) TH_LOG("of %u", n.rounds);
 	forgive(&self->host);
 }
 

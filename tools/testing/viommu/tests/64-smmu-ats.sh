@@ -19,7 +19,8 @@ export MACHINE_QEMU=$build/qemu/qemu-system-aarch64
 
 # Its host logs what must not be logged elsewhere.
 silent=(silent_device_recovers silent_device_is_a_timeout
-	silent_device_leaves_the_other_vm_alone)
+	silent_device_leaves_the_other_vm_alone
+	silent_device_has_one_command_in_the_queue)
 
 # machine NAME STALL_MODEL ARGUMENTS [boot's options]
 machine()
@@ -38,7 +39,8 @@ EOF
 
 always=smmu_that_always_stalls_has_no_viommu
 machine smmu-ats 0 "$(printf -- '-T %s ' "${silent[@]}" "$always")"
-machine smmu-ats-silent 0 "$(printf -- '-t %s ' "${silent[@]}")" \
+# On more CPUs more threads of a VM can have commands in the queue.
+MACHINE_SMP=4 machine smmu-ats-silent 0 "$(printf -- '-t %s ' "${silent[@]}")" \
 	--allow 'CMDQ error|unexpected global error'
 machine smmu-ats-stall 2 "-t $always"
 
