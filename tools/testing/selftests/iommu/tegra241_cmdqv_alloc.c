@@ -586,8 +586,6 @@ static int huge_pages(int num)
 	return old;
 }
 
-#define HUGE_PAGE	0x200000UL
-
 /* Memory that is contiguous, if the kernel has it */
 static void *huge_page(void)
 {
