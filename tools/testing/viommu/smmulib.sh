@@ -10,6 +10,12 @@ if [ ! -x "$build/qemu/qemu-system-aarch64" ]; then
 fi
 export MACHINE_QEMU=$build/qemu/qemu-system-aarch64
 
+# The tests of smmuv3_ats after which a host logs what must not be logged elsewhere
+# shellcheck disable=SC2034 # for those who source this
+silent=(silent_device_recovers silent_device_is_a_timeout
+	silent_device_leaves_the_other_vm_alone
+	silent_device_has_one_command_in_the_queue)
+
 # has NAME=VALUE...: the SMMU of the next machines has this, and two viommu-dma behind it.
 # Sets $smmu to the arguments of QEMU.
 has()

@@ -7,20 +7,12 @@
 # SMMU that has all of it.
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
+# shellcheck source=../smmulib.sh
+. "$viommu/smmulib.sh"
 
-if [ ! -x "$build/qemu/qemu-system-aarch64" ]; then
-	skip smmu-ats "no build/qemu/qemu-system-aarch64: run 'make qemu'"
-	exit
-fi
 # A kernel with KASAN takes three times as long.
 # shellcheck disable=SC2154 # from testlib.sh
 [ -n "${LONG:-}" ] || export MACHINE_IMAGE=$quick
-export MACHINE_QEMU=$build/qemu/qemu-system-aarch64
-
-# Its host logs what must not be logged elsewhere.
-silent=(silent_device_recovers silent_device_is_a_timeout
-	silent_device_leaves_the_other_vm_alone
-	silent_device_has_one_command_in_the_queue)
 
 # machine NAME STALL_MODEL ARGUMENTS [boot's options]
 machine()

@@ -41,9 +41,8 @@ args_of()
 	*:smmuv3_s2fwb) echo "-T $neither -T guest_can_weaken_them_without_s2fwb" ;;
 	*:smmuv3_ats)
 		# 64-smmu-ats.sh has a machine for those that make the host complain.
-		echo "-T smmu_that_always_stalls_has_no_viommu -T silent_device_recovers" \
-			"-T silent_device_is_a_timeout" \
-			"-T silent_device_leaves_the_other_vm_alone"
+		echo "-T smmu_that_always_stalls_has_no_viommu" \
+			"$(printf -- '-T %s ' "${silent[@]}")"
 		;;
 	esac
 }

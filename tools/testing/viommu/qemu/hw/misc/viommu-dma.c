@@ -45,6 +45,8 @@ OBJECT_DECLARE_SIMPLE_TYPE(ViommuDma, VIOMMU_DMA)
 #define VDMA_ATS_CAP        0x100
 #define VDMA_PASID_CAP      0x108
 #define VDMA_PASID_SIZEOF   8
+#define VDMA_DVSEC_CAP      0x110
+#define VDMA_DVSEC_SIZEOF   0x3c
 
 #define VDMA_MSI_CMD        0
 #define VDMA_MSI_STREAM     1
@@ -215,6 +217,8 @@ struct ViommuDma {
     bool ats;
     uint8_t pasid_bits;
     uint32_t atc_size;
+    bool cxl_cache;
+    uint16_t vendor_id, device_id;
 
     uint64_t ctrl;
     uint64_t desc[(R_CMD - R_SRC) / 8];
@@ -1168,6 +1172,22 @@ static void vdma_reset_hold(Object *obj, ResetType type)
     vdma_reset_regs(d);
 }
 
+/*
+ * CXL r3.1 8.1.3, PCIe DVSEC for CXL Devices. Nothing but Cache_Capable is in
+ * it: the device is no CXL device, it only makes software take it for one.
+ */
+static void vdma_add_cxl_dvsec(PCIDevice *pdev)
+{
+    uint8_t *dvsec = pdev->config + VDMA_DVSEC_CAP;
+
+    pcie_add_capability(pdev, PCI_EXT_CAP_ID_DVSEC, 1, VDMA_DVSEC_CAP,
+                        VDMA_DVSEC_SIZEOF);
+    pci_set_long(dvsec + PCI_DVSEC_HEADER1,
+                 0x1e98 | 3 << 16 | VDMA_DVSEC_SIZEOF << 20);
+    pci_set_word(dvsec + PCI_DVSEC_HEADER2, 0);
+    pci_set_word(dvsec + 0x0a, 1);
+}
+
 static void vdma_realize(PCIDevice *pdev, Error **errp)
 {
     ViommuDma *d = VIOMMU_DMA(pdev);
@@ -1200,10 +1220,15 @@ static void vdma_realize(PCIDevice *pdev, Error **errp)
                          PCI_PASID_CTRL_ENABLE | PCI_PASID_CTRL_EXEC |
                          PCI_PASID_CTRL_PRIV);
         }
-    } else if (d->ats || d->pasid_bits) {
-        error_setg(errp, "ats and pasid-bits need a PCI Express bus");
+        if (d->cxl_cache) {
+            vdma_add_cxl_dvsec(pdev);
+        }
+    } else if (d->ats || d->pasid_bits || d->cxl_cache) {
+        error_setg(errp, "ats, pasid-bits and cxl-cache need a PCI Express bus");
         return;
     }
+    pci_set_word(config + PCI_VENDOR_ID, d->vendor_id);
+    pci_set_word(config + PCI_DEVICE_ID, d->device_id);
     if (msi_init(pdev, 0, VDMA_MSIS, true, false, errp)) {
         return;
     }
@@ -1299,6 +1324,9 @@ static const Property vdma_properties[] = {
     DEFINE_PROP_BOOL("ats", ViommuDma, ats, false),
     DEFINE_PROP_UINT8("pasid-bits", ViommuDma, pasid_bits, 0),
     DEFINE_PROP_UINT32("atc-size", ViommuDma, atc_size, 4096),
+    DEFINE_PROP_BOOL("cxl-cache", ViommuDma, cxl_cache, false),
+    DEFINE_PROP_UINT16("vendor-id", ViommuDma, vendor_id, PCI_VENDOR_ID_QEMU),
+    DEFINE_PROP_UINT16("device-id", ViommuDma, device_id, VDMA_DEVICE_ID),
 };
 
 static const VMStateDescription vmstate_vdma = {
