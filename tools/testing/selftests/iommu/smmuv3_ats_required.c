@@ -5,6 +5,8 @@
  * smmuv3_dma_dev.h. One of them has to be known for that need, by a CXL DVSEC that says
  * Cache_Capable, and one not.
  */
+#include <limits.h>
+
 #include "../kselftest_harness.h"
 #include "smmuv3_dma_test.h"
 
