@@ -315,8 +315,9 @@ static inline int mock_count(const char *name)
 
 	snprintf(path, sizeof(path), MOCK_DEBUGFS "%s", name);
 	fd = open(path, O_RDONLY);
+	/* The mock driver of another kernel counts nothing */
 	if (fd < 0)
-		return -1;
+		return getenv("FOREIGN_MOCK") ? 0 : -1;
 	if (read(fd, buf, sizeof(buf) - 1) > 0)
 		n = atoi(buf);
 	close(fd);

@@ -14,6 +14,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -596,6 +597,7 @@ void edu_close(struct edu *edu)
 void edu_open_host(struct edu *edu, const struct edu_slot *slot)
 {
 	char path[PATH_MAX];
+	struct stat stat;
 	int fd;
 
 	memset(edu, 0, sizeof(*edu));
@@ -610,9 +612,11 @@ void edu_open_host(struct edu *edu, const struct edu_slot *slot)
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		die("%s: %s", path, strerror(errno));
-	edu->regs_size = EDU_BAR_SIZE;
-	edu->regs = mmap(NULL, EDU_BAR_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
-			 fd, 0);
+	if (fstat(fd, &stat))
+		die("%s: %s", path, strerror(errno));
+	edu->regs_size = stat.st_size;
+	edu->regs = mmap(NULL, edu->regs_size, PROT_READ | PROT_WRITE,
+			 MAP_SHARED, fd, 0);
 	if (edu->regs == MAP_FAILED)
 		die("%s: BAR0: %s", slot->bdf, strerror(errno));
 	close(fd);

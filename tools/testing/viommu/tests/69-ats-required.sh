@@ -21,19 +21,28 @@ t -t 200 smmuv3_ats_required smmuv3_ats_required
 END
 
 # refused NAME [argument of QEMU]...: the device at 0000:00:04.0 gets no IOMMU, the one
-# beside it does, and the log says why.
+# at 0000:00:05.0 does, and the log says why. A device gets it with its driver.
 refused()
 {
 	local name=$1
 
 	shift
-	vm --timeout 200 --leaks --allow 'no IOMMU: the device needs ATS' --run - "$name" -- \
-		-global arm-smmuv3.ats=on "$@" -device "$other" << 'END'
-p=/sys/bus/pci/devices/0000:00
-[ ! -e $p:04.0/iommu_group ] && [ -e $p:05.0/iommu_group ] && r=ok || r='not ok'
-echo "$r 1 the device that needs ATS has no IOMMU, the other one has"
-dmesg | grep -q '0000:00:04.0: no IOMMU: the device needs ATS' && r=ok || r='not ok'
-echo "$r 2 the log says why"
+	vm --timeout 200 --leaks --run - "$name" -- -global arm-smmuv3.ats=on "$@" \
+		-device "$other" << 'END'
+d=/sys/bus/pci/devices/0000:00
+vfio_bind 0000:00:04.0
+vfio_bind 0000:00:05.0
+{
+	echo '@@ begin refused'
+	echo 1..3
+	[ ! -e $d:04.0/iommu_group ] || printf 'not '
+	echo ok 1 the device that needs ATS has no IOMMU
+	[ -e $d:05.0/iommu_group ] || printf 'not '
+	echo ok 2 the other one has
+	dmesg | grep -q '0000:00:04.0: no IOMMU: the device needs ATS' || printf 'not '
+	echo ok 3 the log says why
+	echo '@@ end refused 0'
+} >&3
 END
 }
 
