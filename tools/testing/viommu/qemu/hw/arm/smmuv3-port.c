@@ -454,8 +454,8 @@ static IOMMUPortResult smmuv3_lookup(SMMUv3State *s, SMMUDevice *sdev,
         return treq ? IOMMU_PORT_CA : IOMMU_PORT_ABORT;
     }
     if (cfg.bypassed) {
-        if (treq) {
-            /* 7.3.6: STE.S1DSS bypasses the only stage */
+        if (treq && !s->s1dss_ats) {
+            /* 7.3.6 read strictly: nothing translates, as with Config = 4 */
             f->event.type = SMMU_EVT_F_BAD_ATS_TREQ;
             f->event.u.f_bad_ats_treq.addr = req->addr;
             smmuv3_config_fault(f);
