@@ -198,6 +198,32 @@ static inline int __dev_check_cache(int fd, __u32 dev_id, __u32 cache_id,
 	return call(fd, IOMMU_TEST_CMD, &cmd);
 }
 
+/*
+ * The mock driver of another kernel can add a device that is bound and attached, move
+ * it, and remove it. With FOREIGN_MOCK=1 in the environment that stands for the steps
+ * below, so that tests run there which need no more: a device alone in its group.
+ */
+static inline bool foreign_mock(void)
+{
+	return getenv("FOREIGN_MOCK");
+}
+
+static inline int foreign_dev_add(int fd, __u32 *stdev_id, __u32 *dev_id)
+{
+	struct iommu_ioas_alloc ioas = { .size = sizeof(ioas) };
+	struct iommu_test_cmd cmd = {
+		.size = sizeof(cmd),
+		.op = IOMMU_TEST_OP_MOCK_DOMAIN,
+	};
+	int rc = call(fd, IOMMU_IOAS_ALLOC, &ioas);
+
+	cmd.id = ioas.out_ioas_id;
+	rc = rc ?: call(fd, IOMMU_TEST_CMD, &cmd);
+	*stdev_id = cmd.mock_domain.out_stdev_id;
+	*dev_id = cmd.mock_domain.out_idev_id;
+	return rc;
+}
+
 static inline int __mock_dev_add(int fd, __u32 flags, __u32 group_stdev_id,
 				 __u32 *stdev_id)
 {
@@ -237,7 +263,10 @@ static inline int __mock_dev_unbind(int fd, __u32 stdev_id)
 		.op = IOMMU_TEST_OP_MOCK_DEV_UNBIND,
 		.id = stdev_id,
 	};
+	struct iommu_destroy destroy = { .size = sizeof(destroy), .id = stdev_id };
 
+	if (foreign_mock())
+		return call(fd, IOMMU_DESTROY, &destroy);
 	return call(fd, IOMMU_TEST_CMD, &cmd);
 }
 
@@ -251,6 +280,13 @@ static inline int __mock_dev_attach(int fd, __u32 stdev_id, __u32 pt_id)
 		.mock_dev_attach = { .pt_id = pt_id },
 	};
 
+	/* It ends with the device there */
+	if (foreign_mock() && !pt_id)
+		return 0;
+	if (foreign_mock()) {
+		cmd.op = IOMMU_TEST_OP_MOCK_DOMAIN_REPLACE;
+		cmd.mock_domain_replace.pt_id = pt_id;
+	}
 	return call(fd, IOMMU_TEST_CMD, &cmd);
 }
 
@@ -258,7 +294,11 @@ static inline int __mock_dev_attach(int fd, __u32 stdev_id, __u32 pt_id)
 static inline int __mock_dev_add_bind(int fd, __u32 flags, __u32 group_stdev_id,
 				      __u32 *stdev_id, __u32 *dev_id)
 {
-	int rc = __mock_dev_add(fd, flags, group_stdev_id, stdev_id);
+	int rc;
+
+	if (foreign_mock() && !flags && !group_stdev_id)
+		return foreign_dev_add(fd, stdev_id, dev_id);
+	rc = __mock_dev_add(fd, flags, group_stdev_id, stdev_id);
 
 	return rc ?: __mock_dev_bind(fd, *stdev_id, dev_id);
 }
@@ -317,7 +357,7 @@ static inline int mock_count(const char *name)
 	fd = open(path, O_RDONLY);
 	/* The mock driver of another kernel counts nothing */
 	if (fd < 0)
-		return getenv("FOREIGN_MOCK") ? 0 : -1;
+		return foreign_mock() ? 0 : -1;
 	if (read(fd, buf, sizeof(buf) - 1) > 0)
 		n = atoi(buf);
 	close(fd);
