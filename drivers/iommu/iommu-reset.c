@@ -34,9 +34,9 @@
  * @dev: The device
  *
  * For IOMMU drivers, too: iommu_dev_reset_begin() and iommu_dev_reset_end() call
- * the attach operations while this is true. A driver must then send nothing to the
- * device when it attaches the blocking domain, and must keep what it needs to attach
- * the old domain again.
+ * the attach operations while this is true. A driver should then send nothing to the
+ * device when it removes a PASID or attaches the blocking domain, since the device may
+ * hang, and must keep what it needs to attach the old domain again.
  *
  * Context: Any. The answer changes under the group mutex.
  *
@@ -129,6 +129,24 @@ static void iommu_reset_remove_pasids(struct iommu_group *group,
 	}
 }
 
+static int iommu_reset_set_pasids(struct iommu_group *group, struct device *dev)
+{
+	struct iommu_domain *domain;
+	unsigned long pasid;
+	int ret;
+
+	if (!dev->iommu->max_pasids)
+		return 0;
+	xa_for_each(&group->pasid_domains, pasid, domain) {
+		ret = domain->ops->set_dev_pasid(domain, dev, pasid, NULL);
+		if (ret) {
+			iommu_reset_remove_pasids(group, dev, pasid);
+			return ret;
+		}
+	}
+	return 0;
+}
+
 static int iommu_reset_block(struct iommu_group *group, struct device *dev)
 {
 	struct dev_iommu *param = dev->iommu;
@@ -146,10 +164,18 @@ static int iommu_reset_block(struct iommu_group *group, struct device *dev)
 			return ret;
 	}
 
+	/*
+	 * The PASIDs come first: AMD's table of PASIDs goes with the domain of
+	 * the Requester ID.
+	 */
 	WRITE_ONCE(param->reset_depth, 1);
+	iommu_reset_remove_pasids(group, dev, ULONG_MAX);
 	if (group->domain && group->domain != group->blocking_domain) {
 		ret = __iommu_attach_device(group->blocking_domain, dev);
 		if (ret) {
+			if (iommu_reset_set_pasids(group, dev))
+				dev_err_ratelimited(dev,
+						    "its PASIDs are blocked\n");
 			WRITE_ONCE(param->reset_depth, 0);
 			return ret;
 		}
@@ -157,21 +183,14 @@ static int iommu_reset_block(struct iommu_group *group, struct device *dev)
 		param->attach_deferred = deferred;
 	}
 
-	/*
-	 * The PASIDs come second. While the Requester ID is attached to a domain
-	 * that translates, a driver may leave ATS on.
-	 */
 	param->reset_domain = group->domain ? group->blocking_domain : NULL;
 	param->reset_blocked = true;
-	iommu_reset_remove_pasids(group, dev, ULONG_MAX);
 	return 0;
 }
 
 static int iommu_reset_restore(struct iommu_group *group, struct device *dev)
 {
 	struct dev_iommu *param = dev->iommu;
-	struct iommu_domain *domain;
-	unsigned long pasid;
 	int ret;
 
 	if (group->domain && group->domain != param->reset_domain) {
@@ -181,20 +200,13 @@ static int iommu_reset_restore(struct iommu_group *group, struct device *dev)
 	}
 	param->reset_blocked = false;
 
-	if (!dev->iommu->max_pasids)
+	ret = iommu_reset_set_pasids(group, dev);
+	if (!ret)
 		return 0;
-	xa_for_each(&group->pasid_domains, pasid, domain) {
-		ret = domain->ops->set_dev_pasid(domain, dev, pasid, NULL);
-		if (ret)
-			goto err_block;
-	}
-	return 0;
 
-err_block:
 	if (group->domain != param->reset_domain)
 		__iommu_attach_device(param->reset_domain, dev);
 	param->reset_blocked = true;
-	iommu_reset_remove_pasids(group, dev, pasid);
 	return ret;
 }
 

@@ -20,16 +20,24 @@
  *
  * No ATC_INV is issued when a device is blocked for a reset. The device may not answer
  * it. The STE aborts all that the device sends, translated or not (CR0.ATSCHK is set).
- * The reset empties the ATC, and the device stays blocked until a reset succeeds.
+ * The reset empties the ATC, and the device stays blocked until a reset succeeds. An
+ * unmap that has found the device on a list before may still have to issue its ATC_INV.
+ * So unmaps are in an SRCU section, for which arm_smmu_reset_drain() waits. A guest's
+ * commands are under the ats_lock of the vSMMU instead, see arm-smmu-v3-iommufd.c.
  *
  * Lock order: group mutex, arm_smmu_asid_lock, devices_lock.
  */
 #include <kunit/visibility.h>
 #include <linux/iommu.h>
+#include <linux/pci-ats.h>
 #include <linux/slab.h>
+#include <linux/srcu.h>
 
 #include "arm-smmu-v3.h"
 #include "arm-smmu-v3-s2.h"
+
+/* Protects ATC_INVs of unmaps from a reset of the device that they are for */
+DEFINE_SRCU(arm_smmu_atc_srcu);
 
 /**
  * arm_smmu_master_domain_alloc - Get an entry for the list of a domain
@@ -95,6 +103,51 @@ void arm_smmu_reset_leave(struct arm_smmu_master *master,
 		return;
 	smmu_domain->num_returning++;
 	master->returns_to = smmu_domain;
+}
+
+/**
+ * arm_smmu_reset_stop_ats - Switch ATS off before the PASIDs of a device go
+ * @master: The device, which has a CD table
+ *
+ * Without an ATC_INV, what the ATC has of a PASID must be of no use before the PASID
+ * leaves the list of its domain.
+ *
+ * Context: Process context; called under the group mutex, and the caller holds
+ * arm_smmu_asid_lock.
+ */
+void arm_smmu_reset_stop_ats(struct arm_smmu_master *master)
+{
+	struct iommu_domain *domain = iommu_attached_domain(master->dev);
+	unsigned int s1dss = STRTAB_STE_1_S1DSS_SSID0;
+	struct arm_smmu_ste ste;
+
+	lockdep_assert_held(&arm_smmu_asid_lock);
+
+	if (!domain || domain->type == IOMMU_DOMAIN_BLOCKED)
+		s1dss = STRTAB_STE_1_S1DSS_TERMINATE;
+	else if (domain->type == IOMMU_DOMAIN_IDENTITY)
+		s1dss = STRTAB_STE_1_S1DSS_BYPASS;
+
+	pci_disable_ats(to_pci_dev(master->dev));
+	/* See arm_smmu_attach_prepare() */
+	wmb();
+	arm_smmu_make_cdtable_ste(&ste, master, false, s1dss);
+	arm_smmu_install_ste_for_dev(master, &ste);
+	master->ats_enabled = false;
+}
+
+/**
+ * arm_smmu_reset_drain - Wait for ATC_INVs that are on their way to a device
+ * @master: The device, which is on the list of no domain any more
+ *
+ * Context: Process context, may sleep; as long as CMD_SYNCs take.
+ */
+void arm_smmu_reset_drain(struct arm_smmu_master *master)
+{
+	lockdep_assert_not_held(&arm_smmu_asid_lock);
+
+	if (arm_smmu_ats_supported(master))
+		synchronize_srcu_expedited(&arm_smmu_atc_srcu);
 }
 
 static void arm_smmu_free_spare_domains(struct arm_smmu_master *master)
