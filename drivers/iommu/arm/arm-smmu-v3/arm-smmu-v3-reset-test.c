@@ -4,7 +4,10 @@
  *
  * The IOMMU core is the real one. Its group is made here, of one device.
  */
+#include <linux/completion.h>
+#include <linux/delay.h>
 #include <linux/kobject.h>
+#include <linux/kthread.h>
 #include <linux/pci.h>
 #include <uapi/linux/iommufd.h>
 
@@ -167,7 +170,7 @@ static void reset_test_blocks(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, atomic_read(&s->parent->nr_ats_masters), 0);
 
 	/* Neither the begin nor an unmap sends anything to the device */
-	arm_smmu_nest_parent_atc_inv(s->parent, 0, 0);
+	s->parent->domain.ops->flush_iotlb_all(&s->parent->domain);
 	KUNIT_EXPECT_EQ(test, num_atc_invs(s->fake), 0);
 
 	iommu_dev_reset_end(dev, 0);
@@ -194,6 +197,7 @@ static void reset_test_keeps(struct kunit *test)
 	plain = master->s2_plain;
 	entry = s->parent->devices.next;
 	KUNIT_ASSERT_EQ(test, 0, iommu_dev_reset_begin(&s->pdev->dev));
+	KUNIT_EXPECT_FALSE(test, hlist_empty(&master->spare_domains));
 	while (!arm_smmu_s2_vmid_add(s->parent, master, &users[num]))
 		num++;
 	KUNIT_EXPECT_EQ(test, num, ARM_SMMU_MASTER_MAX_VMIDS - 1);
@@ -203,6 +207,7 @@ static void reset_test_keeps(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, master->s2_plain, plain);
 	KUNIT_EXPECT_EQ(test, plain->masters, 1);
 	KUNIT_EXPECT_PTR_EQ(test, s->parent->devices.next, entry);
+	KUNIT_EXPECT_TRUE(test, hlist_empty(&master->spare_domains));
 
 	for (i = 0; i < num; i++)
 		arm_smmu_s2_vmid_remove(s->parent, &users[i]);
@@ -264,12 +269,68 @@ static void reset_test_failed(struct kunit *test)
 	stop(test);
 }
 
+/* An unmap whose ATC_INV takes its time */
+struct slow_unmap {
+	struct kunit *test;
+	struct completion issues;
+	struct completion over;
+	bool issued;
+};
+
+static int slow_unmap_on_issue(struct arm_smmu_fake *fake, u64 *cmds, int n)
+{
+	struct slow_unmap *slow = fake->priv;
+
+	if ((cmds[0] & 0xff) == OP_ATC_INV) {
+		complete(&slow->issues);
+		msleep(200);
+		slow->issued = true;
+	}
+	return 0;
+}
+
+static int slow_unmap_runs(void *arg)
+{
+	struct slow_unmap *slow = arg;
+	struct setup *s = slow->test->priv;
+
+	current->kunit_test = slow->test;
+	s->parent->domain.ops->flush_iotlb_all(&s->parent->domain);
+	current->kunit_test = NULL;
+	complete(&slow->over);
+	return 0;
+}
+
+/* The device may be reset only after it has got what was meant for it before */
+static void reset_test_waits_for_unmap(struct kunit *test)
+{
+	struct setup *s = test->priv;
+	struct slow_unmap slow = { .test = test };
+	struct task_struct *thread;
+
+	init_completion(&slow.issues);
+	init_completion(&slow.over);
+	start(test);
+	s->fake->priv = &slow;
+	s->fake->on_issue = slow_unmap_on_issue;
+	thread = kthread_run(slow_unmap_runs, &slow, "slow_unmap");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, thread);
+	wait_for_completion(&slow.issues);
+	KUNIT_EXPECT_EQ(test, 0, iommu_dev_reset_begin(&s->pdev->dev));
+	KUNIT_EXPECT_TRUE(test, slow.issued);
+	wait_for_completion(&slow.over);
+	s->fake->on_issue = NULL;
+	iommu_dev_reset_end(&s->pdev->dev, 0);
+	stop(test);
+}
+
 static struct kunit_case reset_test_cases[] = {
 	KUNIT_CASE(reset_test_blocks),
 	KUNIT_CASE(reset_test_keeps),
 	KUNIT_CASE(reset_test_canwbs),
 	KUNIT_CASE(reset_test_forgets),
 	KUNIT_CASE(reset_test_failed),
+	KUNIT_CASE(reset_test_waits_for_unmap),
 	{},
 };
 
