@@ -100,7 +100,7 @@ void mock_viommu_dev_leaves(struct mock_dev *mdev)
 {
 	iommu_group_mutex_assert(&mdev->dev);
 	MOCK_ERROR_ON(mdev->attached &&
-		      mdev->attached != iommu_get_domain_for_dev(&mdev->dev));
+		      mdev->attached != iommu_attached_domain(&mdev->dev));
 }
 
 /* The device is attached to something that is not of a vIOMMU */

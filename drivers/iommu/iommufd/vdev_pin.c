@@ -101,7 +101,9 @@ static void iommufd_vdev_pin_member_leave(struct iommufd_device *idev,
 	if (!viommu || !viommu->ops->member_leave)
 		return;
 	iommu_group_lock_domain(idev->igroup->group);
-	viommu->ops->member_leave(hwpt->domain, idev->dev);
+	/* After a reset, the driver finds no virtual ID of a detached device */
+	if (!iommu_dev_in_reset(idev->dev))
+		viommu->ops->member_leave(hwpt->domain, idev->dev);
 	iommu_group_unlock_domain(idev->igroup->group);
 }
 
@@ -114,7 +116,10 @@ static int iommufd_vdev_pin_member_join(struct iommufd_device *idev,
 	if (!viommu->ops->member_join)
 		return 0;
 	iommu_group_lock_domain(idev->igroup->group);
-	rc = viommu->ops->member_join(hwpt->domain, idev->dev);
+	if (iommu_dev_in_reset(idev->dev))
+		rc = -EBUSY;
+	else
+		rc = viommu->ops->member_join(hwpt->domain, idev->dev);
 	iommu_group_unlock_domain(idev->igroup->group);
 	return rc;
 }

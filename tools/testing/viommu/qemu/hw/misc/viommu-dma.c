@@ -166,6 +166,7 @@ enum { INV_NOW, INV_LATE, INV_NEVER, INV_HOLD, INV_MODES };
 #define KNOB_INV_ALL        BIT(4) /* any invalidation empties the ATC */
 #define KNOB_INV_ATS_OFF    BIT(5) /* no answer while ATS is disabled */
 #define KNOB_INV_SPARES     BIT(6) /* without PASID: only what has none */
+#define KNOB_RESET_SILENT   BIT(7) /* no answer while a reset takes its time */
 
 #define FNV_BASIS           0xcbf29ce484222325ULL
 #define FNV_PRIME           0x100000001b3ULL
@@ -237,6 +238,7 @@ struct ViommuDma {
     QTAILQ_HEAD(, VdmaInv) held;
     uint64_t invs, inv_done, inv_held;
     uint64_t inv_mode, inv_delay, knobs;
+    int64_t reset_at;           /* virtual time of the last reset */
     uint64_t inv_addr, inv_info;
     uint64_t txns, stalls;
 
@@ -409,6 +411,16 @@ static void vdma_inv_timer(void *opaque)
     vdma_inv_answer(opaque);
 }
 
+/*
+ * PCIe 6.6.2: a function can take 100 ms for an FLR, in which it may drop requests.
+ * The driver waits for as long by another clock, so this is a bit shorter.
+ */
+static bool vdma_in_reset(ViommuDma *d)
+{
+    return d->reset_at && qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) - d->reset_at <
+                          95 * SCALE_MS;
+}
+
 static bool vdma_invalidate(IOMMUPortClient *c, const IOMMUPortInv *inv,
                             uint64_t tag)
 {
@@ -425,6 +437,11 @@ static bool vdma_invalidate(IOMMUPortClient *c, const IOMMUPortInv *inv,
         /* Unsupported Request, so no completion comes */
         qemu_log_mask(LOG_GUEST_ERROR,
                       "viommu-dma: invalidation without ATS\n");
+        return false;
+    }
+    if (d->knobs & KNOB_RESET_SILENT && vdma_in_reset(d)) {
+        qemu_log_mask(LOG_GUEST_ERROR,
+                      "viommu-dma: invalidation in a reset\n");
         return false;
     }
     vdma_atc_invalidate(d, inv);
@@ -1170,6 +1187,7 @@ static void vdma_reset_hold(Object *obj, ResetType type)
         pci_set_word(pdev->config + VDMA_PASID_CAP + PCI_PASID_CTRL, 0);
     }
     vdma_reset_regs(d);
+    d->reset_at = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
 }
 
 /*
