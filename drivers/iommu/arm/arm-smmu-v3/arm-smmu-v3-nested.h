@@ -32,7 +32,7 @@ struct arm_vsmmu {
 	struct arm_smmu_s2_vmid s2;
 	struct arm_smmu_vcmd_rules rules;
 	struct rw_semaphore ats_lock;
-	struct mutex atc_mutex;
+	struct mutex atc_mutex;	/* One block of ATC_INVs at a time */
 };
 
 /**
