@@ -804,11 +804,6 @@ int arm_smmu_nest_parent_atc_inv(struct arm_smmu_domain *smmu_domain,
 	bool again;
 	int err, i;
 
-	/* See arm_smmu_atc_inv_domain() */
-	smp_mb();
-	if (!atomic_read(&smmu_domain->nr_ats_masters))
-		return 0;
-
 	arm_smmu_s2_cmds_init(&cmds);
 	do {
 		again = false;

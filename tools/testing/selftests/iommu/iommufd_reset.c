@@ -444,10 +444,7 @@ TEST_F(group, member_leaves_meanwhile)
 {
 	__u32 vdev_ids[2];
 
-	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0], 0x10,
-		      &vdev_ids[0]);
-	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1], 0x20,
-		      &vdev_ids[1]);
+	group_vdevices_alloc(vdev_ids);
 	dev_replace(self->fd, self->stdev_ids[0], self->nested_id);
 	reset_begin(self->stdev_ids[0]);
 

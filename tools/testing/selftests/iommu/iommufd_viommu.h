@@ -414,4 +414,13 @@ static inline void *guarded_pages(unsigned int num)
 #define mock_dev_attach(...) ASSERT_EQ(0, __mock_dev_attach(__VA_ARGS__))
 #define mock_dev_add_bind(...) ASSERT_EQ(0, __mock_dev_add_bind(__VA_ARGS__))
 
+/* The two devices of a group get the virtual IDs 0x10 and 0x20. */
+#define group_vdevices_alloc(_vdev_ids)                                 \
+	({                                                              \
+		vdevice_alloc(self->fd, self->viommu_id,                \
+			      self->dev_ids[0], 0x10, &(_vdev_ids)[0]); \
+		vdevice_alloc(self->fd, self->viommu_id,                \
+			      self->dev_ids[1], 0x20, &(_vdev_ids)[1]); \
+	})
+
 #endif

@@ -161,10 +161,7 @@ TEST_F(fail_nth, attach)
 {
 	__u32 vdev_ids[2];
 
-	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0], 0x10,
-		      &vdev_ids[0]);
-	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1], 0x20,
-		      &vdev_ids[1]);
+	group_vdevices_alloc(vdev_ids);
 
 	/* First attachment: two lookups, the handle, three devices in the driver */
 	SWEEP(6,
@@ -176,10 +173,7 @@ TEST_F(fail_nth, attach)
 	/* Not pinned by what failed */
 	test_ioctl_destroy(vdev_ids[0]);
 	test_ioctl_destroy(vdev_ids[1]);
-	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0], 0x10,
-		      &vdev_ids[0]);
-	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1], 0x20,
-		      &vdev_ids[1]);
+	group_vdevices_alloc(vdev_ids);
 
 	/* Stage 2 is replaced */
 	mock_dev_attach(self->fd, self->stdev_ids[0], self->ioas_id);
@@ -230,10 +224,7 @@ TEST_F(fail_nth, attach_faults)
 	__u32 vdev_ids[2], fault_id, fault_fd, hwpt_id;
 
 	test_ioctl_fault_alloc(&fault_id, &fault_fd);
-	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0], 0x10,
-		      &vdev_ids[0]);
-	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1], 0x20,
-		      &vdev_ids[1]);
+	group_vdevices_alloc(vdev_ids);
 	ASSERT_EQ(0, _test_cmd_hwpt_alloc(self->fd, self->dev_ids[0],
 					  self->viommu_id, fault_id,
 					  IOMMU_HWPT_FAULT_ID_VALID, &hwpt_id,
@@ -308,10 +299,7 @@ TEST_F(fail_nth, join)
 {
 	__u32 vdev_ids[2];
 
-	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0], 0x10,
-		      &vdev_ids[0]);
-	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1], 0x20,
-		      &vdev_ids[1]);
+	group_vdevices_alloc(vdev_ids);
 	mock_dev_attach(self->fd, self->stdev_ids[0], self->nested_ids[0]);
 	mock_dev_attach(self->fd, self->stdev_ids[1], self->nested_ids[0]);
 	mock_dev_attach(self->fd, self->stdev_ids[1], 0);
@@ -338,10 +326,7 @@ TEST_F(fail_nth, replace_after_leave)
 {
 	__u32 vdev_ids[2];
 
-	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0], 0x10,
-		      &vdev_ids[0]);
-	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1], 0x20,
-		      &vdev_ids[1]);
+	group_vdevices_alloc(vdev_ids);
 	mock_dev_attach(self->fd, self->stdev_ids[0], self->nested_ids[0]);
 	mock_dev_attach(self->fd, self->stdev_ids[1], self->nested_ids[0]);
 	mock_dev_attach(self->fd, self->stdev_ids[1], 0);

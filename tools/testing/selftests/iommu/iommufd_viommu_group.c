@@ -64,10 +64,7 @@ TEST_F(group, leave_and_join)
 {
 	__u32 vdev_ids[2];
 
-	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0], 0x10,
-		      &vdev_ids[0]);
-	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1], 0x20,
-		      &vdev_ids[1]);
+	group_vdevices_alloc(vdev_ids);
 	dev_replace(self->fd, self->stdev_ids[0], self->nested_id);
 
 	/* One leaves: plain stage 2 for it, and its vDEVICE is free */
@@ -126,10 +123,7 @@ TEST_F(group, bound_only)
 	__u32 stdev_id, dev_id, vdev_ids[3];
 
 	mock_dev_add_bind(self->fd, 0, self->stdev_ids[0], &stdev_id, &dev_id);
-	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0], 0x10,
-		      &vdev_ids[0]);
-	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1], 0x20,
-		      &vdev_ids[1]);
+	group_vdevices_alloc(vdev_ids);
 	EXPECT_EQ(ENOENT,
 		  __dev_replace(self->fd, self->stdev_ids[0], self->nested_id));
 	vdevice_alloc(self->fd, self->viommu_id, dev_id, 0x30, &vdev_ids[2]);
@@ -173,10 +167,7 @@ TEST_F(group, replace_leaves_detached_device_out)
 
 	nested_alloc(self->fd, self->dev_ids[0], self->viommu_id,
 		     IOMMU_TEST_IOTLB_DEFAULT, &other_id);
-	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0], 0x10,
-		      &vdev_ids[0]);
-	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1], 0x20,
-		      &vdev_ids[1]);
+	group_vdevices_alloc(vdev_ids);
 	dev_replace(self->fd, self->stdev_ids[0], self->nested_id);
 	mock_dev_attach(self->fd, self->stdev_ids[1], 0);
 	EXPECT_STATE(self->stdev_ids[1], MOCK_DEV_STATE_STAGE2, NO_VIRT_ID);
@@ -193,10 +184,7 @@ TEST_F(group, replace_needs_no_vdevice_of_detached_device)
 
 	nested_alloc(self->fd, self->dev_ids[0], self->viommu_id,
 		     IOMMU_TEST_IOTLB_DEFAULT, &other_id);
-	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0], 0x10,
-		      &vdev_ids[0]);
-	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1], 0x20,
-		      &vdev_ids[1]);
+	group_vdevices_alloc(vdev_ids);
 	dev_replace(self->fd, self->stdev_ids[0], self->nested_id);
 	mock_dev_attach(self->fd, self->stdev_ids[1], 0);
 	EXPECT_EQ(0, __do_destroy(self->fd, vdev_ids[1]));
@@ -259,10 +247,7 @@ TEST_F(group, attach_of_second_device_fails)
 	/* Nothing is left of it: the HWPT can go, and other moves succeed */
 	EXPECT_EQ(0, __do_destroy(self->fd, hwpt_id));
 
-	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0], 0x10,
-		      &vdev_ids[0]);
-	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1], 0x20,
-		      &vdev_ids[1]);
+	group_vdevices_alloc(vdev_ids);
 	vdevice_alloc(self->fd, self->viommu_id, dev_id, 0x30, &vdev_ids[2]);
 	dev_replace(self->fd, self->stdev_ids[0], self->nested_id);
 	hwpt_alloc(self->fd, self->dev_ids[0], self->ioas_id,
@@ -280,10 +265,7 @@ TEST_F(group, failed_replace_enlists_nobody)
 {
 	__u32 stdev_ids[2], dev_ids[2], hwpt_id, vdev_ids[4];
 
-	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[0], 0x10,
-		      &vdev_ids[0]);
-	vdevice_alloc(self->fd, self->viommu_id, self->dev_ids[1], 0x20,
-		      &vdev_ids[1]);
+	group_vdevices_alloc(vdev_ids);
 	dev_replace(self->fd, self->stdev_ids[0], self->nested_id);
 	mock_dev_attach(self->fd, self->stdev_ids[1], 0);
 

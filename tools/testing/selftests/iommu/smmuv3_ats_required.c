@@ -141,11 +141,11 @@ TEST_F(required, it_is_off_only_while_nothing_gets_through)
 	}
 }
 
-/* A guest's bypass and abort are the VMM's: ATS is off as for any device. */
-TEST_F(required, bypass_of_a_guest_has_none)
+/* While the guest's vSTE aborts, ATS is off as for any device. */
+TEST_F(required, abort_of_a_guest_has_none)
 {
 	struct edu *edu = &self->edu;
-	__u32 viommu, bypass;
+	__u32 viommu, abort;
 	struct vm vm;
 
 	vm_init(&vm);
@@ -153,8 +153,8 @@ TEST_F(required, bypass_of_a_guest_has_none)
 	vm.s2 = s2_alloc(&vm, edu->dev_id);
 	must(__viommu_alloc(&vm, edu->dev_id, vm.s2,
 			    IOMMU_VIOMMU_TYPE_ARM_SMMUV3, &viommu), "VIOMMU_ALLOC");
-	bypass = nested_alloc(&vm, edu->dev_id, viommu, vste_abort());
-	edu_attach(edu, bypass);
+	abort = nested_alloc(&vm, edu->dev_id, viommu, vste_abort());
+	edu_attach(edu, abort);
 	EXPECT_FALSE(ats_is_on(self->slot));
 	dma_close(edu);
 	vm_free(&vm);

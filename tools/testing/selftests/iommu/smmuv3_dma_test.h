@@ -46,6 +46,14 @@ static void dma_close(struct edu *edu)
 	edu_close(edu);
 }
 
+/* Waits for the next event, which must be this one of the guest's first device. */
+static inline bool is_event(struct veventq *q, __u8 id)
+{
+	struct evt evt;
+
+	return next_is(q, &evt, id, VSID);
+}
+
 /* ---- What a guest with ATS and PASIDs writes ---- */
 
 static struct iommu_hwpt_arm_smmuv3 vste_eats(const struct s1 *s1, int eats)

@@ -66,13 +66,6 @@ static __u64 pte_of(struct guest *guest, __u64 va)
 				       __ATOMIC_RELAXED));
 }
 
-static bool is_event(struct veventq *q, __u8 id)
-{
-	struct evt evt;
-
-	return next_is(q, &evt, id, VSID);
-}
-
 /* Firmware can keep the host from it (IORT, HTTU override). */
 static bool host_tracks(struct vm *vm, __u32 dev_id)
 {

@@ -77,9 +77,7 @@ FIXTURE_SETUP(reset)
 	else
 		self->other = parent_alloc(guest->vm, guest->edu.dev_id,
 					   guest->vm->ioas);
-	self->dimm = mmap(NULL, GUEST_PAGE, PROT_READ | PROT_WRITE,
-			  MAP_ANONYMOUS | MAP_SHARED, -1, 0);
-	ASSERT_NE(MAP_FAILED, self->dimm);
+	self->dimm = dimm_alloc(1);
 	edu_set(&guest->edu, DMA_KNOBS, DMA_KNOB_RESET_SILENT);
 }
 

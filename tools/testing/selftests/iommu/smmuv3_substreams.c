@@ -217,13 +217,6 @@ static bool is_bad_substream(struct veventq *q, __u32 ssid)
 	return is_event_of(q, EVT_C_BAD_SUBSTREAMID, ssid);
 }
 
-static bool is_event(struct veventq *q, __u8 id)
-{
-	struct evt evt;
-
-	return next_is(q, &evt, id, VSID);
-}
-
 /* ---- Each format of the table ---- */
 
 FIXTURE(cds)
