@@ -4,6 +4,7 @@
 # What the machine of 71-vmm-two runs, after vmm-host.sh.
 
 trace_objects
+echo 1 > /sys/kernel/tracing/events/iommufd/iommufd_attach/enable
 give "$D1"
 give "$D2"
 smmu_of()
@@ -11,6 +12,18 @@ smmu_of()
 	basename "$(readlink -f "/sys/bus/pci/devices/$1/iommu")"
 }
 check "the disks are behind two SMMUs" [ "$(smmu_of "$D1")" != "$(smmu_of "$D2")" ]
+
+# first_hwpt bdf: what its VMM attaches it to before its guest runs, the nest parent
+first_hwpt()
+{
+	sed -n "s/.*iommufd_attach: .*dev=$1 hwpt=\([1-9][0-9]*\) ret=0.*/\1/p" \
+		/sys/kernel/tracing/trace | head -n 1
+}
+shared()
+{
+	echo "$D1: $(first_hwpt "$D1"), $D2: $(first_hwpt "$D2")"
+	[ -n "$(first_hwpt "$D1")" ] && [ "$(first_hwpt "$D1")" = "$(first_hwpt "$D2")" ]
+}
 
 more="sum2=$(cat "$run/d2.sum") head2=$(cat "$run/d2.head")"
 guest two d1 anonymous \
@@ -21,6 +34,7 @@ guest two d1 anonymous \
 	$(assign "$D1" d1 rp1) $(assign "$D2" d2 rp4)
 two=$vmm
 check "gets to the end of its tests of both" until_says two "@@ unplug"
+check "the two SMMUs share a nest parent" shared
 monitor two device_del d2
 check "the second disk is gone" until_says two "@@ plug"
 check "QEMU has let go of the disk" await 120 eval "[ \$(holds $two) = 1 ]"

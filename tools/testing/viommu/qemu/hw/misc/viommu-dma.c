@@ -220,6 +220,7 @@ struct ViommuDma {
     uint32_t atc_size;
     bool cxl_cache;
     uint16_t vendor_id, device_id;
+    uint8_t revision;
 
     uint64_t ctrl;
     uint64_t desc[(R_CMD - R_SRC) / 8];
@@ -1247,6 +1248,7 @@ static void vdma_realize(PCIDevice *pdev, Error **errp)
     }
     pci_set_word(config + PCI_VENDOR_ID, d->vendor_id);
     pci_set_word(config + PCI_DEVICE_ID, d->device_id);
+    pci_set_byte(config + PCI_REVISION_ID, d->revision);
     if (msi_init(pdev, 0, VDMA_MSIS, true, false, errp)) {
         return;
     }
@@ -1345,6 +1347,7 @@ static const Property vdma_properties[] = {
     DEFINE_PROP_BOOL("cxl-cache", ViommuDma, cxl_cache, false),
     DEFINE_PROP_UINT16("vendor-id", ViommuDma, vendor_id, PCI_VENDOR_ID_QEMU),
     DEFINE_PROP_UINT16("device-id", ViommuDma, device_id, VDMA_DEVICE_ID),
+    DEFINE_PROP_UINT8("revision", ViommuDma, revision, 1),
 };
 
 static const VMStateDescription vmstate_vdma = {
