@@ -58,7 +58,7 @@ static enum dma_code dma_run(struct edu *edu, unsigned int cmd, __u64 how,
 	edu_wmb();
 	edu_set(edu, DMA_CMD, cmd);
 	while ((status = edu_get(edu, DMA_STATUS)) & DMA_STATUS_BUSY) {
-		if (status & DMA_STATUS_STALL)
+		if (status & DMA_STATUS_STALL && !(how & DMA_PATIENT))
 			edu_set(edu, DMA_CMD, DMA_CMD_CANCEL);
 		if (now_ms() > give_up)
 			die("%s: its DMA does not end", edu->slot->bdf);

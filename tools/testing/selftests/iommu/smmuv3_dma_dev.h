@@ -37,6 +37,7 @@ enum dma_code {
 #define DMA_RAW			2	/* @iova is what the SMMU translated */
 #define DMA_WITH_PASID		_BITUL(2)
 #define DMA_PASID(n)		(DMA_WITH_PASID | (__u64)(n) << 32)
+#define DMA_PATIENT		_BITUL(8)	/* a stall is not cancelled */
 
 /* Writes or reads eight bytes. A stalled access is cancelled: DMA_CANCELLED. */
 enum dma_code dma_write(struct edu *edu, __u64 how, __u64 iova, __u64 val);

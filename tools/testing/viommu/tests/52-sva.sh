@@ -1,0 +1,26 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# limit: 900
+# beside
+# qemu
+# A device of the host that shares the address space of a process, beside a VM's device:
+# one whose faults fail, and one that stalls until the kernel has handled them.
+# shellcheck source=../testlib.sh
+. "$(dirname "$0")/../testlib.sh"
+# shellcheck source=../smmulib.sh
+. "$viommu/smmulib.sh"
+
+# A kernel with KASAN takes three times as long.
+# shellcheck disable=SC2154 # from testlib.sh
+[ -n "${LONG:-}" ] || export MACHINE_IMAGE=$quick
+
+has ats=on ssidsize=16 stall-model=0
+# Its PCI ID and revision are those of a device that Linux knows to stall.
+# shellcheck disable=SC2154 # from smmulib.sh
+vm --timeout 700 --leaks --run - sva -- "${smmu[@]}" -device \
+	viommu-dma,id=d2,addr=6.0,pasid-bits=16,ats=on,vendor-id=0x19e5,device-id=0xa250,revision=0x21 \
+	<< 'EOS'
+t -t 600 smmuv3_sva smmuv3_sva
+EOS
+
+skips_itself sva-none smmuv3_sva 'no viommu-dma device' -device edu
