@@ -18,6 +18,9 @@
  * the reset attaches the domain that the group has at that time. So no domain comes
  * back that the group has left, and which may be freed.
  *
+ * Devices that share a Requester ID share what the IOMMU knows of it. So a device is
+ * blocked as long as any device with its Requester ID is in reset.
+ *
  * All of this is protected by the group mutex. VFIO holds the memory_lock of a device
  * while it resets the device, so memory_lock is taken before the group mutex, and
  * nothing takes memory_lock under the group mutex.
@@ -26,8 +29,13 @@
 #include <linux/export.h>
 #include <linux/iommu.h>
 #include <linux/pci.h>
+#include <linux/sched/mm.h>
+#include <linux/spinlock.h>
 
 #include "iommu-priv.h"
+
+/* Bridges reset devices that are being removed: protects dev->iommu_group for them */
+DEFINE_SPINLOCK(iommu_reset_group_lock);
 
 /**
  * iommu_dev_in_reset - Tell whether a device is in reset
@@ -44,10 +52,7 @@
  */
 bool iommu_dev_in_reset(struct device *dev)
 {
-	if (!dev->iommu)
-		return false;
-	return READ_ONCE(dev->iommu->reset_depth) ||
-	       READ_ONCE(dev->iommu->reset_failed);
+	return dev->iommu && READ_ONCE(dev->iommu->in_reset);
 }
 EXPORT_SYMBOL_GPL(iommu_dev_in_reset);
 
@@ -99,17 +104,33 @@ void iommu_dev_reset_forget(struct device *dev)
 		ops->reset_forget(dev);
 }
 
-/* One device of @group is @dev, and others can have the same Requester ID */
-static bool iommu_reset_reaches(struct device *dev, struct group_device *gdev)
+/* A reset of @dev is one of @other, since they are the same to the IOMMU */
+static bool iommu_reset_reaches(struct device *dev, struct device *other)
 {
-	if (gdev->dev == dev)
-		return dev_has_iommu(dev);
-	if (!dev_is_pci(dev) || !dev_is_pci(gdev->dev) ||
-	    !dev_has_iommu(gdev->dev))
+	if (!dev_has_iommu(other))
 		return false;
-	return to_pci_dev(dev)->bus == to_pci_dev(gdev->dev)->bus &&
-	       pci_devs_are_dma_aliases(to_pci_dev(dev),
-					to_pci_dev(gdev->dev));
+	if (other == dev)
+		return true;
+	if (!dev_is_pci(dev) || !dev_is_pci(other))
+		return false;
+	return to_pci_dev(dev)->bus == to_pci_dev(other)->bus &&
+	       pci_devs_are_dma_aliases(to_pci_dev(dev), to_pci_dev(other));
+}
+
+/* The device itself is in reset, or one that has its Requester ID */
+static bool iommu_reset_must_block(struct iommu_group *group, struct device *dev)
+{
+	struct group_device *gdev;
+
+	for_each_group_device(group, gdev) {
+		if (!dev_has_iommu(gdev->dev) ||
+		    !iommu_reset_reaches(gdev->dev, dev))
+			continue;
+		if (gdev->dev->iommu->reset_depth ||
+		    gdev->dev->iommu->reset_failed)
+			return true;
+	}
+	return false;
 }
 
 /* Remove the PASIDs of a device from the hardware, stopping before @end */
@@ -153,10 +174,8 @@ static int iommu_reset_block(struct iommu_group *group, struct device *dev)
 	bool deferred = param->attach_deferred;
 	int ret;
 
-	if (iommu_dev_in_reset(dev)) {
-		WRITE_ONCE(param->reset_depth, param->reset_depth + 1);
+	if (param->in_reset)
 		return 0;
-	}
 
 	if (group->domain) {
 		ret = __iommu_group_alloc_blocking_domain(group);
@@ -168,7 +187,7 @@ static int iommu_reset_block(struct iommu_group *group, struct device *dev)
 	 * The PASIDs come first: AMD's table of PASIDs goes with the domain of
 	 * the Requester ID.
 	 */
-	WRITE_ONCE(param->reset_depth, 1);
+	WRITE_ONCE(param->in_reset, true);
 	iommu_reset_remove_pasids(group, dev, ULONG_MAX);
 	if (group->domain && group->domain != group->blocking_domain) {
 		ret = __iommu_attach_device(group->blocking_domain, dev);
@@ -176,7 +195,7 @@ static int iommu_reset_block(struct iommu_group *group, struct device *dev)
 			if (iommu_reset_set_pasids(group, dev))
 				dev_err_ratelimited(dev,
 						    "its PASIDs are blocked\n");
-			WRITE_ONCE(param->reset_depth, 0);
+			WRITE_ONCE(param->in_reset, false);
 			return ret;
 		}
 		/* The deferred attach fails until the reset is over */
@@ -194,6 +213,10 @@ static int iommu_reset_restore(struct iommu_group *group, struct device *dev)
 	int ret;
 
 	if (group->domain && group->domain != param->reset_domain) {
+		/* For the way back. There is none if there was no domain before. */
+		ret = __iommu_group_alloc_blocking_domain(group);
+		if (ret)
+			return ret;
 		ret = __iommu_attach_device(group->domain, dev);
 		if (ret)
 			return ret;
@@ -204,51 +227,87 @@ static int iommu_reset_restore(struct iommu_group *group, struct device *dev)
 	if (!ret)
 		return 0;
 
-	if (group->domain != param->reset_domain)
-		__iommu_attach_device(param->reset_domain, dev);
+	if (group->domain && group->domain != group->blocking_domain)
+		__iommu_attach_device(group->blocking_domain, dev);
+	param->reset_domain = group->domain ? group->blocking_domain : NULL;
 	param->reset_blocked = true;
 	return ret;
 }
 
-static void iommu_reset_unblock(struct iommu_group *group, struct device *dev,
-				int result)
+/* Unblock @dev unless a reset goes on that concerns it */
+static void iommu_reset_unblock(struct iommu_group *group, struct device *dev)
 {
 	struct dev_iommu *param = dev->iommu;
 	int ret;
 
-	/* The device was added to the group after the reset had begun */
-	if (!param->reset_depth)
+	if (!param->in_reset || iommu_reset_must_block(group, dev))
 		return;
 
-	if (!result)
-		WRITE_ONCE(param->reset_failed, false);
-	else if (result != -ENOTTY)
-		WRITE_ONCE(param->reset_failed, true);
-
-	if (param->reset_depth == 1) {
-		if (param->reset_failed) {
-			dev_err_ratelimited(dev,
-					    "reset failed (%d), DMA is blocked until a reset succeeds\n",
-					    result);
-		} else {
-			ret = iommu_reset_restore(group, dev);
-			if (ret) {
-				WRITE_ONCE(param->reset_failed, true);
-				dev_err_ratelimited(dev,
-						    "cannot attach after a reset (%d), DMA is blocked until the next one\n",
-						    ret);
-			}
-		}
+	ret = iommu_reset_restore(group, dev);
+	if (ret) {
+		param->reset_failed = true;
+		dev_err_ratelimited(dev,
+				    "cannot attach after a reset (%d), DMA is blocked until the next one\n",
+				    ret);
+		return;
 	}
-	WRITE_ONCE(param->reset_depth, param->reset_depth - 1);
+	WRITE_ONCE(param->in_reset, false);
+}
+
+static void iommu_reset_unblock_all(struct iommu_group *group,
+				    struct device *dev)
+{
+	struct group_device *gdev;
+
+	for_each_group_device(group, gdev)
+		if (iommu_reset_reaches(dev, gdev->dev))
+			iommu_reset_unblock(group, gdev->dev);
+}
+
+/**
+ * iommu_dev_reset_join - Note whether a new device of a group is blocked
+ * @group: The group
+ * @dev: The device, which is on the list of @group and not attached yet
+ *
+ * A device with the same Requester ID may be in reset.
+ *
+ * Context: Process context; the caller holds the group mutex.
+ */
+void iommu_dev_reset_join(struct iommu_group *group, struct device *dev)
+{
+	lockdep_assert_held(&group->mutex);
+
+	if (!iommu_reset_must_block(group, dev))
+		return;
+	dev->iommu->reset_blocked = true;
+	WRITE_ONCE(dev->iommu->in_reset, true);
+}
+
+/**
+ * iommu_dev_reset_leave - Forget the resets of a device that is removed
+ * @group: The group
+ * @dev: The device, which is not on the list of @group any more
+ *
+ * Context: Process context, may sleep; the caller holds the group mutex.
+ */
+void iommu_dev_reset_leave(struct iommu_group *group, struct device *dev)
+{
+	lockdep_assert_held(&group->mutex);
+
+	if (dev->iommu->reset_depth || dev->iommu->reset_failed)
+		iommu_reset_unblock_all(group, dev);
 }
 
 /* Returns the group of @dev with its mutex held, or NULL if @dev is in none */
 static struct iommu_group *iommu_reset_lock(struct device *dev)
 {
-	struct iommu_group *group = iommu_group_get(dev);
+	struct iommu_group *group;
 	struct group_device *gdev;
 
+	/* Not before the group of a device that is being removed has gone from it */
+	spin_lock(&iommu_reset_group_lock);
+	group = iommu_group_get(dev);
+	spin_unlock(&iommu_reset_group_lock);
 	if (!group)
 		return NULL;
 
@@ -286,25 +345,26 @@ int iommu_dev_reset_begin(struct device *dev)
 {
 	struct iommu_group *group = iommu_reset_lock(dev);
 	struct group_device *gdev;
+	unsigned int noio;
 	int ret = 0;
 
 	if (!group)
 		return 0;
 
+	/* The device may be a disk, which cannot write pages back now */
+	noio = memalloc_noio_save();
+	dev->iommu->reset_depth++;
 	for_each_group_device(group, gdev) {
-		if (!iommu_reset_reaches(dev, gdev))
+		if (!iommu_reset_reaches(dev, gdev->dev))
 			continue;
 		ret = iommu_reset_block(group, gdev->dev);
-		if (ret)
-			goto err_unblock;
+		if (ret) {
+			dev->iommu->reset_depth--;
+			iommu_reset_unblock_all(group, dev);
+			break;
+		}
 	}
-	iommu_reset_unlock(group);
-	return 0;
-
-err_unblock:
-	list_for_each_entry_continue_reverse(gdev, &group->devices, list)
-		if (iommu_reset_reaches(dev, gdev))
-			iommu_reset_unblock(group, gdev->dev, -ENOTTY);
+	memalloc_noio_restore(noio);
 	iommu_reset_unlock(group);
 	return ret;
 }
@@ -324,14 +384,30 @@ EXPORT_SYMBOL_GPL(iommu_dev_reset_begin);
 void iommu_dev_reset_end(struct device *dev, int result)
 {
 	struct iommu_group *group = iommu_reset_lock(dev);
-	struct group_device *gdev;
+	struct dev_iommu *param;
+	unsigned int noio;
 
 	if (!group)
 		return;
+	/* The device was added to the group after the reset had begun */
+	param = dev->iommu;
+	if (!param->reset_depth)
+		goto out_unlock;
 
-	for_each_group_device(group, gdev)
-		if (iommu_reset_reaches(dev, gdev))
-			iommu_reset_unblock(group, gdev->dev, result);
+	param->reset_depth--;
+	if (!result)
+		param->reset_failed = false;
+	else if (result != -ENOTTY)
+		param->reset_failed = true;
+	if (!param->reset_depth && param->reset_failed)
+		dev_err_ratelimited(dev,
+				    "reset failed (%d), DMA is blocked until a reset succeeds\n",
+				    result);
+
+	noio = memalloc_noio_save();
+	iommu_reset_unblock_all(group, dev);
+	memalloc_noio_restore(noio);
+out_unlock:
 	iommu_reset_unlock(group);
 }
 EXPORT_SYMBOL_GPL(iommu_dev_reset_end);

@@ -8,6 +8,13 @@
  *
  * Each reset that is tried goes through here, so a question whether a method is
  * possible does not. One reset can contain another one: the IOMMU counts.
+ *
+ * When a reset is over, a function on the bus that was reset can be reached. One behind
+ * a further bridge cannot, since the reset has taken the bus numbers from that bridge,
+ * and a virtual function is not there while VF Enable is 0. To unblock a function sends
+ * it a message. So pci_restore_state() does that: for the function, or for the PF of a
+ * VF, and thus after the bridges above. A function whose configuration nobody restores
+ * cannot be used anyway, and stays blocked.
  */
 #include <linux/iommu.h>
 #include <linux/pci.h>
@@ -15,8 +22,31 @@
 
 #include "pci.h"
 
-static void pci_reset_iommu_done(struct pci_dev *dev, int result)
+/* All ones is what a function reads as that is not there. A VF has a command register. */
+static bool pci_reset_iommu_answers(struct pci_dev *dev)
 {
+	u32 cmd;
+
+	pci_read_config_dword(dev, PCI_COMMAND, &cmd);
+	return !PCI_POSSIBLE_ERROR(cmd);
+}
+
+static int pci_reset_iommu_block(struct pci_dev *dev)
+{
+	int ret = iommu_dev_reset_begin(&dev->dev);
+
+	if (ret)
+		dev_err_ratelimited(&dev->dev,
+				    "not reset: the IOMMU cannot block it (%d)\n",
+				    ret);
+	return ret;
+}
+
+static void pci_reset_iommu_unblock(struct pci_dev *dev, int result)
+{
+	/* Methods of a device can succeed without a look at it */
+	if (!result && !pci_reset_iommu_answers(dev))
+		result = -EIO;
 	/*
 	 * Behavior is undefined if PASID or PRI are enabled while ATS is (PCIe
 	 * r6.0, sec 10.5.1.3). The IOMMU enables ATS. So enable the others now,
@@ -29,23 +59,93 @@ static void pci_reset_iommu_done(struct pci_dev *dev, int result)
 	iommu_dev_reset_end(&dev->dev, result);
 }
 
+/* The function stays blocked until it can be reached */
+static void pci_reset_iommu_defer(struct pci_dev *dev)
+{
+	/* One begin waits, and the others count no more */
+	if (test_and_set_bit(PCI_RESET_IOMMU_DEFERRED, &dev->priv_flags))
+		iommu_dev_reset_end(&dev->dev, -ENOTTY);
+}
+
+static void pci_reset_iommu_deferred(struct pci_dev *dev, int result)
+{
+	if (test_and_clear_bit(PCI_RESET_IOMMU_DEFERRED, &dev->priv_flags))
+		pci_reset_iommu_unblock(dev, result);
+}
+
+/* Returns a VF with ATS, for which the caller calls pci_dev_put(), or NULL. */
+static struct pci_dev *pci_reset_iommu_get_vf(struct pci_dev *pf, int i)
+{
+	struct pci_dev *vf;
+
+	vf = pci_get_domain_bus_and_slot(pci_domain_nr(pf->bus),
+					 pci_iov_virtfn_bus(pf, i),
+					 pci_iov_virtfn_devfn(pf, i));
+	if (vf && !vf->ats_cap) {
+		pci_dev_put(vf);
+		return NULL;
+	}
+	return vf;
+}
+
+/* End what is deferred for the VFs of a function, if it has any */
+static void pci_reset_iommu_deferred_vfs(struct pci_dev *dev, int result)
+{
+	struct pci_dev *vf;
+	int i;
+
+	for (i = 0; i < pci_num_vf(dev); i++) {
+		vf = pci_reset_iommu_get_vf(dev, i);
+		if (!vf)
+			continue;
+		pci_reset_iommu_deferred(vf, result);
+		pci_dev_put(vf);
+	}
+}
+
+/**
+ * pci_reset_iommu_restored - Unblock what was to be reached after a restore
+ * @dev: The function, whose configuration has been restored
+ *
+ * Context: Process context if @dev or a VF of it is blocked; any otherwise.
+ */
+void pci_reset_iommu_restored(struct pci_dev *dev)
+{
+	if (!dev->is_virtfn)
+		pci_reset_iommu_deferred(dev, 0);
+	pci_reset_iommu_deferred_vfs(dev, 0);
+}
+
 /**
  * pci_reset_iommu_begin - Block the DMA of a function that will be reset
- * @dev: The function
+ * @dev: The function. Its VFs are blocked with it, until it has been restored.
  *
  * Return: 0, or the error with which the reset must fail.
  */
 int pci_reset_iommu_begin(struct pci_dev *dev)
 {
-	int ret;
+	struct pci_dev *vf;
+	int ret = 0, i;
 
-	if (!dev->ats_cap)
-		return 0;
+	if (dev->ats_cap)
+		ret = pci_reset_iommu_block(dev);
+	for (i = 0; !ret && i < pci_num_vf(dev); i++) {
+		vf = pci_reset_iommu_get_vf(dev, i);
+		if (!vf)
+			continue;
+		ret = pci_reset_iommu_block(vf);
+		if (!ret)
+			pci_reset_iommu_defer(vf);
+		pci_dev_put(vf);
+		if (ret)
+			goto err_unblock;
+	}
+	return ret;
 
-	ret = iommu_dev_reset_begin(&dev->dev);
-	if (ret)
-		pci_err(dev, "not reset: the IOMMU cannot block it (%d)\n",
-			ret);
+err_unblock:
+	pci_reset_iommu_deferred_vfs(dev, -ENOTTY);
+	if (dev->ats_cap)
+		pci_reset_iommu_unblock(dev, -ENOTTY);
 	return ret;
 }
 
@@ -58,12 +158,11 @@ int pci_reset_iommu_begin(struct pci_dev *dev)
 void pci_reset_iommu_end(struct pci_dev *dev, int ret)
 {
 	if (dev->ats_cap)
-		pci_reset_iommu_done(dev, ret ? -EIO : 0);
+		pci_reset_iommu_unblock(dev, ret ? -EIO : 0);
 }
 
 struct pci_reset_iommu_walk {
 	struct pci_reset_iommu_devs *devs;
-	struct pci_bus *bus;
 	struct pci_slot *slot;
 	int ret;
 };
@@ -73,31 +172,43 @@ static bool pci_reset_iommu_in_slot(struct pci_dev *dev,
 {
 	if (!walk->slot)
 		return true;
-	/* A bus that has only virtual functions belongs to no bridge */
-	dev = pci_physfn(dev);
-	while (dev->bus != walk->bus)
+	while (dev->bus != walk->devs->bus)
 		dev = dev->bus->self;
 	return dev->slot == walk->slot;
+}
+
+static int pci_reset_iommu_add(struct pci_reset_iommu_devs *devs,
+			       struct pci_dev *dev)
+{
+	struct pci_dev **new;
+
+	new = krealloc_array(devs->devs, devs->num + 1, sizeof(*new),
+			     GFP_NOIO);
+	if (!new)
+		return -ENOMEM;
+	devs->devs = new;
+	devs->devs[devs->num++] = pci_dev_get(dev);
+	return 0;
 }
 
 static int pci_reset_iommu_collect(struct pci_dev *dev, void *data)
 {
 	struct pci_reset_iommu_walk *walk = data;
-	struct pci_reset_iommu_devs *devs = walk->devs;
-	struct pci_dev **new;
+	struct pci_dev *vf;
+	int i;
 
-	if (!dev->ats_cap || !pci_reset_iommu_in_slot(dev, walk))
+	/* VFs go with their PF: a bus of VFs only is not walked */
+	if (dev->is_virtfn || !pci_reset_iommu_in_slot(dev, walk))
 		return 0;
-
-	new = krealloc_array(devs->devs, devs->num + 1, sizeof(*new),
-			     GFP_KERNEL);
-	if (!new) {
-		walk->ret = -ENOMEM;
-		return walk->ret;
+	if (dev->ats_cap)
+		walk->ret = pci_reset_iommu_add(walk->devs, dev);
+	for (i = 0; !walk->ret && i < pci_num_vf(dev); i++) {
+		vf = pci_reset_iommu_get_vf(dev, i);
+		if (vf)
+			walk->ret = pci_reset_iommu_add(walk->devs, vf);
+		pci_dev_put(vf);
 	}
-	devs->devs = new;
-	devs->devs[devs->num++] = pci_dev_get(dev);
-	return 0;
+	return walk->ret;
 }
 
 static void pci_reset_iommu_put(struct pci_reset_iommu_devs *devs)
@@ -122,14 +233,12 @@ int pci_reset_iommu_begin_bus(struct pci_reset_iommu_devs *devs,
 {
 	struct pci_reset_iommu_walk walk = {
 		.devs = devs,
-		.bus = bus,
 		.slot = slot,
 	};
 	unsigned int i;
 	int ret;
 
-	devs->devs = NULL;
-	devs->num = 0;
+	*devs = (struct pci_reset_iommu_devs){ .bus = bus };
 	if (!bus)
 		return 0;
 
@@ -140,7 +249,7 @@ int pci_reset_iommu_begin_bus(struct pci_reset_iommu_devs *devs,
 		goto err_put;
 
 	for (i = 0; i != devs->num; i++) {
-		ret = pci_reset_iommu_begin(devs->devs[i]);
+		ret = pci_reset_iommu_block(devs->devs[i]);
 		if (ret)
 			goto err_unblock;
 	}
@@ -148,23 +257,62 @@ int pci_reset_iommu_begin_bus(struct pci_reset_iommu_devs *devs,
 
 err_unblock:
 	while (i--)
-		pci_reset_iommu_done(devs->devs[i], -ENOTTY);
+		pci_reset_iommu_unblock(devs->devs[i], -ENOTTY);
 err_put:
 	pci_reset_iommu_put(devs);
 	return ret;
 }
 
 /**
+ * pci_reset_iommu_begin_frozen - Block the DMA of functions whose link has failed
+ * @devs: Set to what pci_reset_iommu_end_bus() needs
+ * @bus: The bus, which will be reset with all that is below; or NULL
+ *
+ * The hardware may have reset the functions already. So nothing prevents the reset,
+ * and as many functions are blocked as can be.
+ */
+void pci_reset_iommu_begin_frozen(struct pci_reset_iommu_devs *devs,
+				  struct pci_bus *bus)
+{
+	struct pci_reset_iommu_walk walk = {
+		.devs = devs,
+	};
+	unsigned int i, num = 0;
+
+	*devs = (struct pci_reset_iommu_devs){ .bus = bus };
+	if (!bus)
+		return;
+
+	pci_walk_bus(bus, pci_reset_iommu_collect, &walk);
+	for (i = 0; i != devs->num; i++) {
+		if (pci_reset_iommu_block(devs->devs[i]))
+			pci_dev_put(devs->devs[i]);
+		else
+			devs->devs[num++] = devs->devs[i];
+	}
+	devs->num = num;
+}
+
+/**
  * pci_reset_iommu_end_bus - Unblock the DMA of all functions on a bus
- * @devs: What pci_reset_iommu_begin_bus() has set
+ * @devs: What pci_reset_iommu_begin_bus() or pci_reset_iommu_begin_frozen() has set
  * @ret: What the reset, which has been tried, returns
  */
 void pci_reset_iommu_end_bus(struct pci_reset_iommu_devs *devs, int ret)
 {
 	unsigned int i = devs->num;
+	struct pci_dev *dev;
 
-	while (i--)
-		pci_reset_iommu_end(devs->devs[i], ret);
+	while (i--) {
+		dev = devs->devs[i];
+		if (ret)
+			pci_reset_iommu_unblock(dev, -EIO);
+		else if (dev->is_virtfn || dev->bus != devs->bus ||
+			 !pci_reset_iommu_answers(dev))
+			pci_reset_iommu_defer(dev);
+		else
+			pci_reset_iommu_unblock(dev, 0);
+	}
 	pci_reset_iommu_put(devs);
 }
 
@@ -181,13 +329,17 @@ int pci_reset_iommu_specific(struct pci_dev *dev, bool probe,
 {
 	int ret;
 
-	if (probe || !dev->ats_cap)
+	if (probe || !(dev->ats_cap || pci_num_vf(dev)))
 		return reset(dev, probe);
 
 	ret = pci_reset_iommu_begin(dev);
 	if (ret)
 		return ret;
 	ret = reset(dev, probe);
-	pci_reset_iommu_done(dev, ret);
+	if (dev->ats_cap)
+		pci_reset_iommu_unblock(dev, ret);
+	/* Nothing will be restored if nothing was tried */
+	if (ret == -ENOTTY)
+		pci_reset_iommu_deferred_vfs(dev, -ENOTTY);
 	return ret;
 }
