@@ -14,82 +14,16 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/ioctl.h>
 #include <sys/wait.h>
-
-#define __EXPORTED_HEADERS__
-#include "../../../../drivers/iommu/iommufd/iommufd_test.h"
 
 #include "../kselftest_harness.h"
 #include "smmuv3_dma_test.h"
+#include "smmuv3_sva.h"
 
 #define STALLS_ID	0xa25019e5	/* as config space has it */
 #define KNOB_RESET_SILENT	_BITULL(7)
 
-#define TOKEN		0x5a5a000000000000ULL
 #define ROUNDS		20
-
-struct sva {
-	int fd;
-	__u32 pasid;
-};
-
-/* Let the device use the address space of this process. */
-static int __sva_bind(const struct edu_slot *slot, bool stalls, struct sva *sva)
-{
-	struct iommu_test_cmd cmd = {
-		.size = sizeof(cmd),
-		.op = IOMMU_TEST_OP_SVA_BIND,
-		.sva_bind = {
-			.uptr = (uintptr_t)slot->bdf,
-			.flags = stalls ? MOCK_SVA_IOPF : 0,
-		},
-	};
-	int iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
-	int rc;
-
-	if (iommufd < 0)
-		die("/dev/iommu: %s", strerror(errno));
-	rc = ioctl(iommufd, IOMMU_TEST_CMD, &cmd) ? errno : 0;
-	close(iommufd);
-	if (rc)
-		return rc;
-	sva->fd = cmd.sva_bind.out_fd;
-	sva->pasid = cmd.sva_bind.out_pasid;
-	return 0;
-}
-
-static void *page_alloc(void)
-{
-	void *page = mmap(NULL, GUEST_PAGE, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (page == MAP_FAILED)
-		die("mmap: %s", strerror(errno));
-	return page;
-}
-
-/* A page that is there */
-static __u64 *page_touched(void)
-{
-	__u64 *page = page_alloc();
-
-	*page = 1;
-	return page;
-}
-
-/* The device is one of the host's, without a driver. */
-static void take_from_vfio(const struct edu_slot *slot)
-{
-	char path[PATH_MAX];
-
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver/unbind",
-		 slot->bdf);
-	write_line(path, slot->bdf);
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver_override",
-		 slot->bdf);
-	write_line(path, "\n");
-}
 
 FIXTURE(sva)
 {
@@ -174,26 +108,6 @@ FIXTURE_TEARDOWN(sva)
 	dma_close(&guest->edu);
 	vm_free(&self->vm);
 	EXPECT_TRUE(host_is_fine(&self->host));
-}
-
-/* How an access to this address space goes; a stall lasts until it is handled. */
-static __u64 by_pasid(const struct sva *sva, __u64 how)
-{
-	return how | DMA_PASID(sva->pasid) | DMA_PATIENT;
-}
-
-/* The device writes there, and sees what it has written. */
-static bool dma_works(struct edu *dev, const struct sva *sva, __u64 how,
-		      __u64 *page)
-{
-	static __u64 token = TOKEN;
-	__u64 val = 0;
-
-	how = by_pasid(sva, how);
-	return dma_write(dev, how, (uintptr_t)page, ++token) == DMA_OK &&
-	       __atomic_load_n(page, __ATOMIC_RELAXED) == token &&
-	       dma_read(dev, how, (uintptr_t)page, &val) == DMA_OK &&
-	       val == token;
 }
 
 static const __u64 hows[] = { DMA_UNTRANSLATED, DMA_ATC };
