@@ -6,6 +6,7 @@
  * test does, for a device without a driver, to see it beside the devices of VMs.
  */
 #include <linux/anon_inodes.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/iommu.h>
 #include <linux/pci.h>
