@@ -106,7 +106,7 @@ int dma_attr(struct edu *edu)
 {
 	__u64 val = edu_get(edu, DMA_RESULT2);
 
-	return val & DMA_RESULT2_ATTR ? val & 0xff : -1;
+	return val & DMA_RESULT2_ATTR ? (int)(val & 0xff) : -1;
 }
 
 /* ---- The stream ---- */
