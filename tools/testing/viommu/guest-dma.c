@@ -64,7 +64,7 @@ static void run_domain(const struct edu_slot *slot)
 static void run_sva(const struct edu_slot *slot)
 {
 	__u64 *page, how;
-	struct sva sva;
+	struct sva sva = {};
 	int i;
 
 	take_from_vfio(slot);
