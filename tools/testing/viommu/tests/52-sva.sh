@@ -14,6 +14,8 @@
 # shellcheck disable=SC2154 # from testlib.sh
 [ -n "${LONG:-}" ] || export MACHINE_IMAGE=$quick
 
+# SVA needs an SMMU whose output addresses are as wide as those of the CPU: 44 bits.
+export MACHINE_CPU=cortex-a57
 has ats=on ssidsize=16 stall-model=0
 # Its PCI ID and revision are those of a device that Linux knows to stall.
 # shellcheck disable=SC2154 # from smmulib.sh
