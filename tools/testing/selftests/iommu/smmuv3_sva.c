@@ -220,7 +220,7 @@ static void child_kill(struct child *child)
 }
 
 /* The page is this process's own again after a fork(). */
-static void unshare(__u64 *page)
+static void own_again(__u64 *page)
 {
 	__atomic_add_fetch(page, 1, __ATOMIC_RELAXED);
 }
@@ -244,7 +244,7 @@ TEST_F(sva, process_exits_in_the_middle)
 		dma_stream_stop(&self->dev);
 		ASSERT_EQ(0, __sva_bind(&self->slot, variant->stalls,
 					&self->sva));
-		unshare(page);
+		own_again(page);
 		EXPECT_TRUE(dma_works(&self->dev, &self->sva, DMA_ATC, page));
 	}
 }
@@ -329,7 +329,7 @@ TEST_F(sva, process_exits_in_reset)
 		in_reset += reset.began < gone && gone + 10 < reset.ended;
 		ASSERT_EQ(0, __sva_bind(&self->slot, variant->stalls,
 					&self->sva));
-		unshare(page);
+		own_again(page);
 		EXPECT_TRUE(dma_works(&self->dev, &self->sva, DMA_ATC, page));
 	}
 	EXPECT_LT(0, in_reset);
