@@ -414,7 +414,8 @@ static void vdma_inv_timer(void *opaque)
 
 /*
  * PCIe 6.6.2: a function can take 100 ms for an FLR, in which it may drop requests.
- * The driver waits for as long by another clock, so this is a bit shorter.
+ * The driver waits for as long by its ticks, which come late if the machine is busy,
+ * so this is shorter.
  */
 static bool vdma_in_reset(ViommuDma *d)
 {
