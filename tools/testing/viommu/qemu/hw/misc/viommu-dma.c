@@ -414,8 +414,8 @@ static void vdma_inv_timer(void *opaque)
 
 /*
  * PCIe 6.6.2: a function can take 100 ms for an FLR, in which it may drop requests.
- * The driver waits for as long by its ticks, which come late if the machine is busy,
- * so this is shorter.
+ * Software waits as long by its own clock, which can be late if the machine is busy, and
+ * then reads config space. So that ends the reset as well.
  */
 static bool vdma_in_reset(ViommuDma *d)
 {
@@ -1155,6 +1155,12 @@ static const MemoryRegionOps vdma_regs_ops = {
 
 /* Device */
 
+static uint32_t vdma_config_read(PCIDevice *pdev, uint32_t addr, int len)
+{
+    VIOMMU_DMA(pdev)->reset_at = 0;
+    return pci_default_read_config(pdev, addr, len);
+}
+
 static void vdma_config_write(PCIDevice *pdev, uint32_t addr, uint32_t val,
                               int len)
 {
@@ -1364,6 +1370,7 @@ static void vdma_class_init(ObjectClass *class, void *data)
 
     k->realize = vdma_realize;
     k->exit = vdma_exit;
+    k->config_read = vdma_config_read;
     k->config_write = vdma_config_write;
     k->vendor_id = PCI_VENDOR_ID_QEMU;
     k->device_id = VDMA_DEVICE_ID;
