@@ -93,13 +93,13 @@ struct iommufd_viommu {
  * @obj: iommufd object; must be first in the driver's structure
  * @viommu: The vIOMMU, which the vDEVICE holds a reference on
  * @igroup: The iommufd group of the device, whose lock protects @idev, @pinned
- *          and @detached
+ *          and @member
  * @idev: The bound device, or NULL once it is gone
  * @dev: The physical device
  * @virt_id: The device's ID on the vIOMMU, e.g. its vSID
  * @pinned: A translating nested domain of @viommu is attached to @dev
- * @detached: User space has detached @dev and has not attached it since. The
- *            group of @dev may be attached nevertheless.
+ * @member: @dev is a member of the attachment of its group, or about to be one.
+ *          The group of a device that is none may be attached nevertheless.
  */
 struct iommufd_vdevice {
 	struct iommufd_object obj;
@@ -109,7 +109,7 @@ struct iommufd_vdevice {
 	struct device *dev;
 	u64 virt_id;
 	bool pinned;
-	bool detached;
+	bool member;
 };
 
 /*

@@ -98,11 +98,11 @@ EXPORT_SYMBOL_NS_GPL(iommufd_viommu_find_dev, IOMMUFD);
  * path. The answer stays true while the vDEVICE is pinned. It also stays true
  * while the caller is inside attach_dev or another operation that the core
  * calls under the lock of the iommufd group. A device that user space has
- * detached counts as one without a vDEVICE.
+ * detached, or has not attached yet, counts as one without a vDEVICE.
  *
  * Context: Process context. Takes the lock of @viommu->vdevs.
  *
- * Return: 0, or -ENOENT if @dev has no vDEVICE on @viommu, or is detached.
+ * Return: 0, or -ENOENT if @dev has no vDEVICE on @viommu, or is not attached.
  */
 int iommufd_viommu_find_virt_id(struct iommufd_viommu *viommu,
 				struct device *dev, u64 *virt_id)
@@ -113,7 +113,7 @@ int iommufd_viommu_find_virt_id(struct iommufd_viommu *viommu,
 
 	xa_lock(&viommu->vdevs);
 	xa_for_each(&viommu->vdevs, index, vdev) {
-		if (vdev->dev == dev && !vdev->detached) {
+		if (vdev->dev == dev && vdev->member) {
 			*virt_id = vdev->virt_id;
 			rc = 0;
 			break;

@@ -92,6 +92,17 @@ static void iommufd_device_set_pinned(struct iommufd_device *idev, bool pinned)
 	vdev->pinned = pinned;
 }
 
+/*
+ * Let iommufd_viommu_find_virt_id() find @idev, or not. It must find the devices
+ * that become members while they are attached, and members only at any other time:
+ * the end of a reset attaches a device again.
+ */
+static void iommufd_device_show_vdev(struct iommufd_device *idev, bool show)
+{
+	if (idev->vdev)
+		idev->vdev->member = show;
+}
+
 /* Make the driver remove @idev, which is no member, from the domain of @hwpt */
 static void iommufd_vdev_pin_member_leave(struct iommufd_device *idev,
 					  struct iommufd_hw_pagetable *hwpt)
@@ -101,7 +112,7 @@ static void iommufd_vdev_pin_member_leave(struct iommufd_device *idev,
 	if (!viommu || !viommu->ops->member_leave)
 		return;
 	iommu_group_lock_domain(idev->igroup->group);
-	/* After a reset, the driver finds no virtual ID of a detached device */
+	/* After a reset, the driver finds no virtual ID of a device that is no member */
 	if (!iommu_dev_in_reset(idev->dev))
 		viommu->ops->member_leave(hwpt->domain, idev->dev);
 	iommu_group_unlock_domain(idev->igroup->group);
@@ -145,14 +156,18 @@ static int iommufd_vdev_pin_prepare(struct iommufd_move *move)
 		rc = iommufd_device_get_vdev(idev, viommu, move->needs_vdev);
 		if (rc)
 			goto err_put;
+		iommufd_device_show_vdev(idev, true);
 	}
 	return 0;
 
 err_put:
 	list_for_each_entry_continue_reverse(idev, &igroup->bound_list,
-					     bound_item)
-		if (!idev->detached)
-			iommufd_device_put_vdev(idev, move->needs_vdev);
+					     bound_item) {
+		if (idev->detached)
+			continue;
+		iommufd_device_show_vdev(idev, idev->member);
+		iommufd_device_put_vdev(idev, move->needs_vdev);
+	}
 	iommufd_device_set_detached(move->idev, move->was_detached);
 	return rc;
 }
@@ -171,6 +186,7 @@ static void iommufd_vdev_pin_abort(struct iommufd_move *move)
 		 * that was no member of the old attachment. Remove that device
 		 * again.
 		 */
+		iommufd_device_show_vdev(idev, idev->member);
 		if (!idev->member)
 			iommufd_vdev_pin_member_leave(idev, move->from);
 		iommufd_device_put_vdev(idev, move->needs_vdev);
@@ -185,6 +201,7 @@ static void iommufd_vdev_pin_commit(struct iommufd_move *move)
 
 	list_for_each_entry(idev, &igroup->bound_list, bound_item) {
 		idev->member = move->to && !idev->detached;
+		iommufd_device_show_vdev(idev, idev->member);
 		iommufd_device_set_pinned(idev,
 					  idev->member && move->needs_vdev);
 	}
@@ -211,10 +228,12 @@ static int iommufd_vdev_pin_join(struct iommufd_device *idev)
 
 	/* From here on the driver finds the virtual ID of the device */
 	iommufd_device_set_detached(idev, false);
+	iommufd_device_show_vdev(idev, true);
 	if (viommu) {
 		rc = iommufd_vdev_pin_member_join(idev, hwpt);
 		if (rc) {
 			iommufd_device_set_detached(idev, was_detached);
+			iommufd_device_show_vdev(idev, false);
 			iommufd_device_put_vdev(idev, needs_vdev);
 			return rc;
 		}
@@ -227,6 +246,7 @@ static int iommufd_vdev_pin_join(struct iommufd_device *idev)
 static void iommufd_vdev_pin_leave(struct iommufd_device *idev)
 {
 	iommufd_device_set_detached(idev, true);
+	iommufd_device_show_vdev(idev, false);
 	if (!idev->member)
 		return;
 

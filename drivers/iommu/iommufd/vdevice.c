@@ -20,17 +20,12 @@
 
 #include "iommufd_private.h"
 
-/*
- * Note whether user space has detached @idev. iommufd_viommu_find_virt_id()
- * does not find a detached device.
- */
+/* Note whether user space has detached @idev */
 void iommufd_device_set_detached(struct iommufd_device *idev, bool detached)
 {
 	lockdep_assert_held(&idev->igroup->lock);
 
 	idev->detached = detached;
-	if (idev->vdev)
-		idev->vdev->detached = detached;
 }
 
 /* Cut the connection. No lookup finds the device by @vdev afterwards. */
@@ -141,7 +136,7 @@ static int iommufd_vdevice_connect(struct iommufd_vdevice *vdev,
 	vdev->virt_id = virt_id;
 
 	mutex_lock(&igroup->lock);
-	vdev->detached = idev->detached;
+	vdev->member = idev->member;
 	if (idev->unbinding) {
 		rc = -ENOENT;
 		goto out_unlock;

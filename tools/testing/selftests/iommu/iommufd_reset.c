@@ -466,6 +466,26 @@ TEST_F(group, member_leaves_meanwhile)
 	test_ioctl_destroy(vdev_ids[0]);
 }
 
+/* A device that nobody has attached yet gets no more by a reset than it had */
+TEST_F(group, no_member_gets_stage_2)
+{
+	__u32 vdev_ids[2], stdev_id, dev_id, vdev_id;
+
+	group_vdevices_alloc(vdev_ids);
+	dev_replace(self->fd, self->stdev_ids[0], self->nested_id);
+	mock_dev_add(self->fd, 0, self->stdev_ids[0], &stdev_id);
+	mock_dev_bind(self->fd, stdev_id, &dev_id);
+	vdevice_alloc(self->fd, self->viommu_id, dev_id, 0x30, &vdev_id);
+	EXPECT_STATE(stdev_id, MOCK_DEV_STATE_STAGE2, NO_VIRT_ID);
+
+	reset_begin(stdev_id);
+	reset_end(stdev_id, 0);
+	EXPECT_STATE(stdev_id, MOCK_DEV_STATE_STAGE2, NO_VIRT_ID);
+	/* So nobody holds its vDEVICE */
+	test_ioctl_destroy(vdev_id);
+	EXPECT_STATE(stdev_id, MOCK_DEV_STATE_STAGE2, NO_VIRT_ID);
+}
+
 /* ---- Races ---- */
 
 struct race {
