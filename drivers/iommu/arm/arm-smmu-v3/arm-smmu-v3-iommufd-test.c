@@ -150,7 +150,9 @@ static void make_guest(struct kunit *test)
 	s->user = (u8 __user *)addr;
 
 	s->vdev.dev = &s->dev->dev;
+	s->vdev.member = true;
 	s->vdev_no_ats.dev = &s->no_ats->dev;
+	s->vdev_no_ats.member = true;
 	KUNIT_ASSERT_NULL(test, xa_store(&s->viommu->vdevs, VSID, &s->vdev,
 					 GFP_KERNEL));
 	KUNIT_ASSERT_NULL(test, xa_store(&s->viommu->vdevs, VSID_NO_ATS,
