@@ -80,7 +80,13 @@ void dma_stream_stop(struct edu *edu);
 #define DMA_INV_NEVER	2
 #define DMA_INV_DELAY	0x138
 #define DMA_KNOBS	0x150	/* faults of the device */
+/* In a reset it answers neither Invalidate Requests, nor accesses to config space */
+#define DMA_KNOB_RESET_SILENT	_BITULL(7)
+#define DMA_KNOB_RESET_CONFIG	_BITULL(8)
+/* After a reset the link of the port above stays down, until the next one without it */
+#define DMA_KNOB_RESET_LINK	_BITULL(9)
 #define DMA_INV_INFO	0x160	/* of the last Invalidate Request */
 #define DMA_STALLS	0x170
+#define DMA_RESET_MS	0x178	/* by which a reset takes longer */
 
 #endif

@@ -7,7 +7,9 @@
 #define SELFTEST_SMMUV3_DMA_TEST_H
 
 #include "smmuv3_dma_dev.h"
+#ifndef find_devices
 #define find_devices dma_find
+#endif
 #include "smmuv3_test.h"
 #include "smmuv3_vevent.h"
 

@@ -372,26 +372,36 @@ __u32 pci_read(const char *bdf, unsigned int off, unsigned int len)
 	return le32toh(val);
 }
 
-/* Behind a bridge from PCI Express to PCI, which makes requests of its own. */
-static bool pci_aliased(const char *bdf)
+bool pci_bridge_of(const char *bdf, char *bridge, size_t size)
 {
 	char path[PATH_MAX], *parent;
-	unsigned int pos;
 
 	snprintf(path, sizeof(path), PCI_DEVICES "/%s/..", bdf);
 	parent = realpath(path, NULL);
 	if (!parent)
 		die("%s: %s", path, strerror(errno));
-	snprintf(path, sizeof(path), "%s", strrchr(parent, '/') + 1);
+	snprintf(bridge, size, "%s", strrchr(parent, '/') + 1);
 	free(parent);
+	/* A root bus is "pci0000:00" */
+	return strncmp(bridge, "pci", 3);
+}
 
-	pos = pci_read(path, PCI_CAPABILITY_LIST, 1);
+/* Behind a bridge from PCI Express to PCI, which makes requests of its own. */
+static bool pci_aliased(const char *bdf)
+{
+	char bridge[NAME_MAX];
+	unsigned int pos;
+
+	if (!pci_bridge_of(bdf, bridge, sizeof(bridge)))
+		return false;
+
+	pos = pci_read(bridge, PCI_CAPABILITY_LIST, 1);
 	while (pos >= 0x40 && pos < 0x100) {
-		if (pci_read(path, pos, 1) == PCI_CAP_ID_EXP)
-			return (pci_read(path, pos + PCI_EXP_FLAGS, 2) &
+		if (pci_read(bridge, pos, 1) == PCI_CAP_ID_EXP)
+			return (pci_read(bridge, pos + PCI_EXP_FLAGS, 2) &
 				PCI_EXP_FLAGS_TYPE) >> 4 ==
 				PCI_EXP_TYPE_PCI_BRIDGE;
-		pos = pci_read(path, pos + PCI_CAP_LIST_NEXT, 1);
+		pos = pci_read(bridge, pos + PCI_CAP_LIST_NEXT, 1);
 	}
 	return false;
 }
@@ -534,7 +544,7 @@ static struct vfio_region_info vfio_region(struct edu *edu, __u32 index)
 	return info;
 }
 
-static void edu_set_master(struct edu *edu)
+void edu_set_master(struct edu *edu)
 {
 	__u64 pos = edu->config + PCI_COMMAND;
 	__le16 cmd;
@@ -570,12 +580,12 @@ int __edu_open(struct edu *edu, struct vm *vm, const struct edu_slot *slot)
 
 	edu->config = vfio_region(edu, VFIO_PCI_CONFIG_REGION_INDEX).offset;
 	edu_set_master(edu);
-	bar = vfio_region(edu, VFIO_PCI_BAR0_REGION_INDEX);
+	bar = vfio_region(edu, VFIO_PCI_BAR0_REGION_INDEX + slot->bar);
 	edu->regs_size = bar.size;
 	edu->regs = mmap(NULL, bar.size, PROT_READ | PROT_WRITE, MAP_SHARED,
 			 edu->fd, bar.offset);
 	if (edu->regs == MAP_FAILED)
-		die("%s: BAR0: %s", slot->bdf, strerror(errno));
+		die("%s: BAR%u: %s", slot->bdf, slot->bar, strerror(errno));
 	return 0;
 }
 
@@ -751,7 +761,8 @@ static int edu_set_irq(struct edu *edu, const int *eventfd)
 			.argsz = sizeof(struct vfio_irq_set),
 			.flags = VFIO_IRQ_SET_ACTION_TRIGGER |
 				 VFIO_IRQ_SET_DATA_NONE,
-			.index = VFIO_PCI_MSI_IRQ_INDEX,
+			.index = edu->slot->msix ? VFIO_PCI_MSIX_IRQ_INDEX :
+						   VFIO_PCI_MSI_IRQ_INDEX,
 		},
 	};
 

@@ -121,6 +121,8 @@ int __hw_info(struct vm *vm, __u32 dev_id, __u32 flags, __u32 *type,
 
 /* Reads config space; all ones where there is none. */
 __u32 pci_read(const char *bdf, unsigned int off, unsigned int len);
+/* The address of the bridge above, or false for a device on a root bus. */
+bool pci_bridge_of(const char *bdf, char *bridge, size_t size);
 /* Binds the device to vfio-pci. */
 bool vfio_bind(const char *bdf);
 /* Opens the device's file in /dev/vfio/devices, or returns a negative errno. */
@@ -135,6 +137,8 @@ struct edu_slot {
 	unsigned int edus;	/* in its group */
 	bool alias;		/* behind a PCI bridge: two StreamIDs */
 	__u64 smmu;		/* where the registers of its SMMU are */
+	unsigned int bar;	/* with its own registers */
+	bool msix;		/* it has no MSI */
 };
 
 /*
@@ -164,6 +168,11 @@ struct edu {
 int __edu_open(struct edu *edu, struct vm *vm, const struct edu_slot *slot);
 void edu_open(struct edu *edu, struct vm *vm, const struct edu_slot *slot);
 void edu_close(struct edu *edu);
+/*
+ * Lets the device decode memory and do DMA. If it was reset behind VFIO's back, VFIO
+ * restores its BARs.
+ */
+void edu_set_master(struct edu *edu);
 
 /* Takes it as it is without a VM: the host's. For DMA only. */
 void edu_open_host(struct edu *edu, const struct edu_slot *slot);

@@ -28,6 +28,8 @@
 #define VA2	0x7ffffff000UL
 #define SOON	60000		/* ms; far more than it takes */
 #define DIMM	0x100000000UL	/* gpa of memory that comes and goes */
+#define DOORBELL	0x8000000UL	/* first of the window for MSIs */
+#define WINDOW		0x100000UL
 
 /* A test of other devices defines this in front of the include. */
 #ifndef find_devices

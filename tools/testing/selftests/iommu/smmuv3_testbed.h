@@ -28,9 +28,6 @@
 #define DEPTH		64
 #define STORM_DEPTH	16384	/* more than the device makes of a page */
 
-#define DOORBELL	0x8000000UL	/* first of the window for MSIs */
-#define WINDOW		0x100000UL
-
 /* ---- The testbed ---- */
 
 /* IHI0070 section 6.3: in page 0, and from page 1 on */

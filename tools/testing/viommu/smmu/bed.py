@@ -125,7 +125,7 @@ SRC, DST, LEN, BUF, FLAGS, PASID, SEED, CMD = range(0x40, 0x80, 8)
 (S_SRC, S_DST, S_LEN, S_PERIOD, S_FLAGS, S_PASID, S_SEED, S_CTRL, S_STATUS, S_LAPS, S_BAD,
  S_FAULTS, S_SUM, S_EXPECT, S_ERRADDR) = range(0x80, 0xf8, 8)
 (ATC_COUNT, ATC_HITS, TREQS, TREQ_OK, INVS, INV_DONE, INV_MODE, INV_DELAY, INV_HELD, INV_GO, KNOBS,
- INV_ADDR, INV_INFO, TXNS, STALLS) = range(0x100, 0x178, 8)
+ INV_ADDR, INV_INFO, TXNS, STALLS, RESET_MS) = range(0x100, 0x180, 8)
 INV_NOW, INV_LATE, INV_NEVER, INV_HOLD = range(4)
 BUFFER = 0x10000
 MASK64 = (1 << 64) - 1
@@ -173,6 +173,13 @@ class Vdma:
 
     def cfg_rd(self, offset, size=4):
         return self.m.read(self.config + offset, size)
+
+    def cap(self, number):
+        """Where the capability is in the configuration space."""
+        where = self.cfg_rd(0x34, 1)
+        while where and self.cfg_rd(where, 1) != number:
+            where = self.cfg_rd(where + 1, 1)
+        return where
 
     def rd(self, reg):
         return self.m.read(self.bar + reg, 8)

@@ -2,13 +2,13 @@
 """viommu-dma by itself: what its registers promise."""
 
 from bed import (ATC_COUNT, ATS, BUF, BYPASS, CAPS, CTRL, DST, FAULT, FLAGS, F_TRANSLATION, ID,
-                 IDR0, IDR1, IDR3, IDR5, INVS, INV_DELAY, INV_MODE, LEN, MASK64, OP_CHECK,
-                 OP_COMPARE, OP_COPY, OP_FILL, PAGE, PASID, RESULT, S1, SEED, SRC, S_BAD, S_CTRL,
-                 S_DST, S_ERRADDR, S_EXPECT, S_FAULTS, S_LAPS, S_LEN, S_PERIOD, S_SEED, S_SRC,
-                 S_SUM, TRANSLATED, TREQS, fnv, pattern, ste)
+                 IDR0, IDR1, IDR3, IDR5, INVS, INV_DELAY, INV_DONE, INV_MODE, KNOBS, LEN, MASK64,
+                 OP_CHECK, OP_COMPARE, OP_COPY, OP_FILL, PAGE, PASID, RESET_MS, RESULT, S1, SEED,
+                 SRC, S_BAD, S_CTRL, S_DST, S_ERRADDR, S_EXPECT, S_FAULTS, S_LAPS, S_LEN, S_PERIOD,
+                 S_SEED, S_SRC, S_SUM, TRANSLATED, TREQS, fnv, pattern, ste)
 from harness import test
 from machine import MS
-from smmuv3 import NSNH_ALL, command, sync
+from smmuv3 import NSNH_ALL, atc_inv, command, sync
 
 VA = 0x400000
 
@@ -154,9 +154,7 @@ def _(t):
         d = bed.d[0]
         bypass(bed)
         target, a = bed.pages(), bed.pages()
-        cap = d.cfg_rd(0x34, 1)
-        while d.cfg_rd(cap, 1) != 0x05:
-            cap = d.cfg_rd(cap + 1, 1)
+        cap = d.cap(0x05)
         d.cfg_wr(cap + 4, target)
         d.cfg_wr(cap + 8, 0)
         d.cfg_wr(cap + 12, 0x1230, 2)
@@ -185,6 +183,42 @@ def _(t):
         t.eq('INV_MODE', d.rd(INV_MODE), 3)
         t.eq('SRC', d.rd(SRC), 0)
         t.eq('the ATC', d.rd(ATC_COUNT), 0)
+
+
+@test('viommu-dma: each reset takes its time', each={'how': ('flr', 'af', 'pm')})
+def _(t):
+    dma = {'ats': 'on', 'pasid-bits': 16, 'af': 'on', 'pm': 'on'}
+    with t.bed(ats=True, atc_timeout_ms=1000, dma=dma) as bed:
+        d = bed.d[0]
+        bypass(bed)
+        af, pm = d.cap(0x13), d.cap(0x01)
+        bed.m.step(100 * MS)                              # the reset of the machine
+        d.wr(KNOBS, 1 << 7 | 1 << 8)
+        d.wr(RESET_MS, 100)
+        d.wr(SRC, 1)
+        takes = 180 * MS
+        if t.p['how'] == 'flr':
+            d.cfg_wr(0x80 + 8, 0x8000, 2)
+        elif t.p['how'] == 'af':
+            d.cfg_wr(af + 4, 1, 1)
+        else:
+            d.cfg_wr(pm + 4, 3, 2)
+            t.eq('D3hot', d.cfg_rd(pm + 4, 2), 3)
+            bed.put(atc_inv(d.sid))
+            d.cfg_wr(pm + 4, 0, 2)
+            takes = 109 * MS
+        bed.m.step(takes - MS)
+        t.eq('its configuration space', d.cfg_rd(0), 0xffffffff)
+        bed.put(atc_inv(d.sid))
+        bed.m.step(2 * MS)
+        t.eq('its ID', d.cfg_rd(0), 0x11ed1234)
+        t.eq('bus master', d.cfg_rd(0x04, 2) & 4, 0)
+        d.setup()
+        t.eq('SRC', d.rd(SRC), 0)
+        t.eq('INVS', d.rd(INVS), 1)
+        t.eq('INV_DONE', d.rd(INV_DONE), 0)
+        bed.put(atc_inv(d.sid))
+        t.eq('INV_DONE afterwards', d.rd(INV_DONE), 1)
 
 
 @test('viommu-dma: function 1 of a multifunction device')

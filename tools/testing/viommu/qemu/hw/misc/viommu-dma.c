@@ -20,6 +20,7 @@
 #include "qapi/visitor.h"
 #include "hw/pci/iommu_port.h"
 #include "hw/pci/msi.h"
+#include "hw/pci/pci_bridge.h"
 #include "hw/pci/pci_device.h"
 #include "hw/qdev-properties.h"
 #include "hw/resettable.h"
@@ -47,6 +48,8 @@ OBJECT_DECLARE_SIMPLE_TYPE(ViommuDma, VIOMMU_DMA)
 #define VDMA_PASID_SIZEOF   8
 #define VDMA_DVSEC_CAP      0x110
 #define VDMA_DVSEC_SIZEOF   0x3c
+#define VDMA_AER_CAP        0x150
+#define VDMA_ACS_CAP        0x1a0
 
 #define VDMA_MSI_CMD        0
 #define VDMA_MSI_STREAM     1
@@ -100,6 +103,7 @@ enum {
     R_INV_INFO  = 0x160,
     R_TXNS      = 0x168,
     R_STALLS    = 0x170,
+    R_RESET_MS  = 0x178,
 };
 
 #define CTRL_INT_CMD        BIT_ULL(0)
@@ -167,6 +171,8 @@ enum { INV_NOW, INV_LATE, INV_NEVER, INV_HOLD, INV_MODES };
 #define KNOB_INV_ATS_OFF    BIT(5) /* no answer while ATS is disabled */
 #define KNOB_INV_SPARES     BIT(6) /* without PASID: only what has none */
 #define KNOB_RESET_SILENT   BIT(7) /* no answer while a reset takes its time */
+#define KNOB_RESET_CONFIG   BIT(8) /* nor does the configuration space */
+#define KNOB_RESET_LINK     BIT(9) /* the link stays down after a reset */
 
 #define FNV_BASIS           0xcbf29ce484222325ULL
 #define FNV_PRIME           0x100000001b3ULL
@@ -221,6 +227,8 @@ struct ViommuDma {
     bool cxl_cache;
     uint16_t vendor_id, device_id;
     uint8_t revision;
+    bool flr, af, pm, aer, acs;
+    uint8_t af_cap;
 
     uint64_t ctrl;
     uint64_t desc[(R_CMD - R_SRC) / 8];
@@ -238,8 +246,9 @@ struct ViommuDma {
     uint64_t atc_count, atc_hits, treqs, treq_ok;
     QTAILQ_HEAD(, VdmaInv) held;
     uint64_t invs, inv_done, inv_held;
-    uint64_t inv_mode, inv_delay, knobs;
-    int64_t reset_at;           /* virtual time of the last reset */
+    uint64_t inv_mode, inv_delay, knobs, reset_ms;
+    int64_t reset_ends;         /* virtual time */
+    bool link_down;             /* of the port above, by KNOB_RESET_LINK */
     uint64_t inv_addr, inv_info;
     uint64_t txns, stalls;
 
@@ -413,14 +422,64 @@ static void vdma_inv_timer(void *opaque)
 }
 
 /*
- * PCIe 6.6.2: a function can take 100 ms for an FLR, in which it may drop requests.
- * Software waits as long by its own clock, which can be late if the machine is busy, and
- * then reads config space. So that ends the reset as well.
+ * PCIe 6.6.1, 6.6.2 and 5.3.1.4: a function can take 100 ms for a reset of its bus
+ * or of itself, and 10 ms from D3hot to D0. The driver waits for as long by ticks, which
+ * can be late on a loaded host, and then reads config space. So that ends it as well.
  */
+#define VDMA_RESET_MS   80
+#define VDMA_D0_MS      9
+
+static void vdma_reset_takes(ViommuDma *d, uint64_t ms)
+{
+    d->reset_ends = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) +
+                    (ms + d->reset_ms) * SCALE_MS;
+}
+
+/* NULL on the root bus */
+static PCIDevice *vdma_bridge(ViommuDma *d)
+{
+    PCIBus *bus = pci_get_bus(PCI_DEVICE(d));
+
+    return pci_bus_is_root(bus) ? NULL : pci_bridge_get_device(bus);
+}
+
+static uint8_t vdma_power_state(ViommuDma *d)
+{
+    PCIDevice *pdev = PCI_DEVICE(d);
+
+    return d->pm ? pci_get_word(pdev->config + pdev->pm_cap + PCI_PM_CTRL) &
+                   PCI_PM_CTRL_STATE_MASK : 0;
+}
+
 static bool vdma_in_reset(ViommuDma *d)
 {
-    return d->reset_at && qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) - d->reset_at <
-                          95 * SCALE_MS;
+    PCIDevice *bridge = vdma_bridge(d);
+
+    if (bridge && pci_get_word(bridge->config + PCI_BRIDGE_CONTROL) &
+                  PCI_BRIDGE_CTL_BUS_RESET) {
+        return true;
+    }
+    return d->link_down || vdma_power_state(d) ||
+           qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) < d->reset_ends;
+}
+
+/* Data Link Layer Link Active of the port above */
+static void vdma_reset_link(ViommuDma *d)
+{
+    PCIDevice *port = vdma_bridge(d);
+    bool down = d->knobs & KNOB_RESET_LINK;
+    uint8_t *status;
+
+    if (!port || !port->exp.exp_cap || down == d->link_down) {
+        return;
+    }
+    status = port->config + port->exp.exp_cap + PCI_EXP_LNKSTA;
+    if (down) {
+        pci_word_test_and_clear_mask(status, PCI_EXP_LNKSTA_DLLLA);
+    } else {
+        pci_word_test_and_set_mask(status, PCI_EXP_LNKSTA_DLLLA);
+    }
+    d->link_down = down;
 }
 
 static bool vdma_invalidate(IOMMUPortClient *c, const IOMMUPortInv *inv,
@@ -1018,6 +1077,8 @@ static uint64_t *vdma_reg(ViommuDma *d, hwaddr reg, bool write)
         return &d->inv_delay;
     case R_KNOBS:
         return &d->knobs;
+    case R_RESET_MS:
+        return &d->reset_ms;
     }
     if (write) {
         return NULL;
@@ -1155,9 +1216,23 @@ static const MemoryRegionOps vdma_regs_ops = {
 
 /* Device */
 
+/* In a reset that takes longer than it may, by KNOB_RESET_CONFIG */
+static bool vdma_config_dead(ViommuDma *d)
+{
+    return d->knobs & KNOB_RESET_CONFIG &&
+           qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) < d->reset_ends;
+}
+
 static uint32_t vdma_config_read(PCIDevice *pdev, uint32_t addr, int len)
 {
-    VIOMMU_DMA(pdev)->reset_at = 0;
+    ViommuDma *d = VIOMMU_DMA(pdev);
+
+    if (vdma_config_dead(d)) {
+        return ~0;
+    }
+    if (!d->reset_ms) {
+        d->reset_ends = 0;
+    }
     return pci_default_read_config(pdev, addr, len);
 }
 
@@ -1165,11 +1240,27 @@ static void vdma_config_write(PCIDevice *pdev, uint32_t addr, uint32_t val,
                               int len)
 {
     ViommuDma *d = VIOMMU_DMA(pdev);
+    uint8_t state = vdma_power_state(d);
     bool on;
 
+    if (vdma_config_dead(d)) {
+        return;
+    }
     pci_default_write_config(pdev, addr, val, len);
     if (pdev->exp.exp_cap) {
         pcie_cap_flr_write_config(pdev, addr, val, len);
+    }
+    if (d->aer) {
+        pcie_aer_write_config(pdev, addr, val, len);
+    }
+    if (d->af && range_covers_byte(addr, len, d->af_cap + PCI_AF_CTRL) &&
+        val >> (d->af_cap + PCI_AF_CTRL - addr) * 8 & PCI_AF_CTRL_FLR) {
+        pci_device_reset(pdev);
+    }
+    if (state == 3 && !vdma_power_state(d)) {
+        /* No_Soft_Reset is 0 */
+        pci_device_reset(pdev);
+        vdma_reset_takes(d, VDMA_D0_MS);
     }
     on = vdma_ats_on(d);
     if (on && !d->ats_was_on) {
@@ -1194,8 +1285,12 @@ static void vdma_reset_hold(Object *obj, ResetType type)
     if (d->pasid_bits) {
         pci_set_word(pdev->config + VDMA_PASID_CAP + PCI_PASID_CTRL, 0);
     }
+    if (d->aer) {
+        pcie_cap_deverr_reset(pdev);
+    }
     vdma_reset_regs(d);
-    d->reset_at = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
+    vdma_reset_takes(d, VDMA_RESET_MS);
+    vdma_reset_link(d);
 }
 
 /*
@@ -1212,6 +1307,36 @@ static void vdma_add_cxl_dvsec(PCIDevice *pdev)
                  0x1e98 | 3 << 16 | VDMA_DVSEC_SIZEOF << 20);
     pci_set_word(dvsec + PCI_DVSEC_HEADER2, 0);
     pci_set_word(dvsec + 0x0a, 1);
+}
+
+/* Advanced Features, of which the only one is another FLR */
+static bool vdma_add_af(ViommuDma *d, Error **errp)
+{
+    PCIDevice *pdev = PCI_DEVICE(d);
+    int pos = pci_add_capability(pdev, PCI_CAP_ID_AF, 0, PCI_CAP_AF_SIZEOF,
+                                 errp);
+
+    if (pos < 0) {
+        return false;
+    }
+    d->af_cap = pos;
+    pci_set_byte(pdev->config + pos + PCI_AF_LENGTH, PCI_CAP_AF_SIZEOF);
+    pci_set_byte(pdev->config + pos + PCI_AF_CAP,
+                 PCI_AF_CAP_TP | PCI_AF_CAP_FLR);
+    return true;
+}
+
+/* Power management with D0 and D3hot. No_Soft_Reset is 0: D0 resets */
+static bool vdma_add_pm(PCIDevice *pdev, Error **errp)
+{
+    int pos = pci_pm_init(pdev, 0, errp);
+
+    if (pos < 0) {
+        return false;
+    }
+    pci_set_word(pdev->config + pos + PCI_PM_PMC, PCI_PM_CAP_VER_1_2);
+    pci_set_word(pdev->wmask + pos + PCI_PM_CTRL, PCI_PM_CTRL_STATE_MASK);
+    return true;
 }
 
 static void vdma_realize(PCIDevice *pdev, Error **errp)
@@ -1232,7 +1357,9 @@ static void vdma_realize(PCIDevice *pdev, Error **errp)
             error_setg(errp, "no PCI Express capability");
             return;
         }
-        pcie_cap_flr_init(pdev);
+        if (d->flr) {
+            pcie_cap_flr_init(pdev);
+        }
         if (d->ats) {
             pcie_ats_init(pdev, VDMA_ATS_CAP, true);
         }
@@ -1249,8 +1376,28 @@ static void vdma_realize(PCIDevice *pdev, Error **errp)
         if (d->cxl_cache) {
             vdma_add_cxl_dvsec(pdev);
         }
-    } else if (d->ats || d->pasid_bits || d->cxl_cache) {
-        error_setg(errp, "ats, pasid-bits and cxl-cache need a PCI Express bus");
+        if (d->aer) {
+            pcie_cap_deverr_init(pdev);
+            if (pcie_aer_init(pdev, PCI_ERR_VER, VDMA_AER_CAP, PCI_ERR_SIZEOF,
+                              errp) < 0) {
+                return;
+            }
+        }
+        if (d->acs) {
+            if (!(pdev->cap_present & QEMU_PCI_CAP_MULTIFUNCTION) &&
+                !PCI_FUNC(pdev->devfn)) {
+                error_setg(errp, "acs needs multifunction");
+                return;
+            }
+            pcie_acs_init(pdev, VDMA_ACS_CAP);
+        }
+    } else if (d->ats || d->pasid_bits || d->cxl_cache || d->aer || d->acs) {
+        error_setg(errp, "ats, pasid-bits, cxl-cache, aer and acs need a PCI "
+                   "Express bus");
+        return;
+    }
+    if ((d->af && !vdma_add_af(d, errp)) ||
+        (d->pm && !vdma_add_pm(pdev, errp))) {
         return;
     }
     pci_set_word(config + PCI_VENDOR_ID, d->vendor_id);
@@ -1291,6 +1438,9 @@ static void vdma_exit(PCIDevice *pdev)
         IOMMU_PORT_GET_CLASS(d->port)->connect(d->port, NULL);
     }
     msi_uninit(pdev);
+    if (d->aer) {
+        pcie_aer_exit(pdev);
+    }
     if (pdev->exp.exp_cap) {
         pcie_cap_exit(pdev);
     }
@@ -1335,6 +1485,8 @@ static void vdma_instance_init(Object *obj)
                                    OBJ_PROP_FLAG_READWRITE);
     object_property_add_uint64_ptr(obj, "knobs", &d->knobs,
                                    OBJ_PROP_FLAG_READWRITE);
+    object_property_add_uint64_ptr(obj, "reset-ms", &d->reset_ms,
+                                   OBJ_PROP_FLAG_READWRITE);
     object_property_add_uint64_ptr(obj, "dma-delay", &d->dma_delay,
                                    OBJ_PROP_FLAG_READWRITE);
 }
@@ -1355,6 +1507,11 @@ static const Property vdma_properties[] = {
     DEFINE_PROP_UINT16("vendor-id", ViommuDma, vendor_id, PCI_VENDOR_ID_QEMU),
     DEFINE_PROP_UINT16("device-id", ViommuDma, device_id, VDMA_DEVICE_ID),
     DEFINE_PROP_UINT8("revision", ViommuDma, revision, 1),
+    DEFINE_PROP_BOOL("flr", ViommuDma, flr, true),
+    DEFINE_PROP_BOOL("af", ViommuDma, af, false),
+    DEFINE_PROP_BOOL("pm", ViommuDma, pm, false),
+    DEFINE_PROP_BOOL("aer", ViommuDma, aer, false),
+    DEFINE_PROP_BOOL("acs", ViommuDma, acs, false),
 };
 
 static const VMStateDescription vmstate_vdma = {
