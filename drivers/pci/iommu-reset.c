@@ -44,7 +44,6 @@ static int pci_reset_iommu_block(struct pci_dev *dev)
 
 static void pci_reset_iommu_unblock(struct pci_dev *dev, int result)
 {
-	/* Methods of a device can succeed without a look at it */
 	if (!result && !pci_reset_iommu_answers(dev))
 		result = -EIO;
 	/*
@@ -136,16 +135,11 @@ int pci_reset_iommu_begin(struct pci_dev *dev)
 		ret = pci_reset_iommu_block(vf);
 		if (!ret)
 			pci_reset_iommu_defer(vf);
+		/* The other VFs wait for a restore, which follows a failure too */
+		else if (dev->ats_cap)
+			pci_reset_iommu_unblock(dev, -ENOTTY);
 		pci_dev_put(vf);
-		if (ret)
-			goto err_unblock;
 	}
-	return ret;
-
-err_unblock:
-	pci_reset_iommu_deferred_vfs(dev, -ENOTTY);
-	if (dev->ats_cap)
-		pci_reset_iommu_unblock(dev, -ENOTTY);
 	return ret;
 }
 
@@ -322,7 +316,8 @@ void pci_reset_iommu_end_bus(struct pci_reset_iommu_devs *devs, int ret)
  * @probe: Only ask whether @reset is possible
  * @reset: The method. It can return -ENOTTY before it has tried anything.
  *
- * Return: what @reset returns, or the error for which @dev cannot be blocked.
+ * Return: what @reset returns, -ENOTTY if @dev does not answer after it, or the error
+ * for which @dev cannot be blocked.
  */
 int pci_reset_iommu_specific(struct pci_dev *dev, bool probe,
 			     int (*reset)(struct pci_dev *dev, bool probe))
@@ -336,6 +331,11 @@ int pci_reset_iommu_specific(struct pci_dev *dev, bool probe,
 	if (ret)
 		return ret;
 	ret = reset(dev, probe);
+	/* Not every method looks at the function. Another one may revive it. */
+	if (!ret && !pci_reset_iommu_answers(dev)) {
+		pci_reset_iommu_end(dev, -EIO);
+		return -ENOTTY;
+	}
 	if (dev->ats_cap)
 		pci_reset_iommu_unblock(dev, ret);
 	/* Nothing will be restored if nothing was tried */
