@@ -39,13 +39,14 @@ static int find_all(struct edu_slot *slots, int max, const char **why)
 
 /* ---- Ways to reset a device ---- */
 
-enum above { ANYTHING, PORT, HOTPLUG_PORT };
+enum above { ANYTHING, PORT, HOTPLUG_PORT, TWO_PORTS };
 
 enum by {
 	BY_VFIO,		/* VFIO_DEVICE_RESET with .method */
 	BY_HOT_RESET,		/* VFIO_DEVICE_PCI_HOT_RESET */
 	BY_AER,			/* a fatal error of the device */
 	BY_AER_OF_PORT,		/* a fatal error of the port above */
+	BY_AER_OF_SECOND_PORT,	/* and of the one above that */
 	BY_DPC,			/* the port above contains an error */
 };
 
@@ -88,10 +89,12 @@ static bool in_hotplug_slot(const char *bdf)
 
 static enum above what_is_above(const struct edu_slot *slot)
 {
-	char bridge[NAME_MAX];
+	char bridge[NAME_MAX], second[NAME_MAX];
 
 	if (!pci_bridge_of(slot->bdf, bridge, sizeof(bridge)))
 		return ANYTHING;
+	if (pci_bridge_of(bridge, second, sizeof(second)))
+		return TWO_PORTS;
 	return in_hotplug_slot(slot->bdf) ? HOTPLUG_PORT : PORT;
 }
 
@@ -238,14 +241,17 @@ static int trigger_dpc(const struct edu_slot *slot)
 
 static int make_error(const struct edu_slot *slot, enum by by)
 {
-	char port[NAME_MAX];
+	char port[NAME_MAX], second[NAME_MAX];
 
 	if (by == BY_DPC)
 		return trigger_dpc(slot);
 	if (by == BY_AER)
 		return inject_fatal_error(slot->bdf);
 	pci_bridge_of(slot->bdf, port, sizeof(port));
-	return inject_fatal_error(port);
+	if (by == BY_AER_OF_PORT)
+		return inject_fatal_error(port);
+	pci_bridge_of(port, second, sizeof(second));
+	return inject_fatal_error(second);
 }
 
 /* The kernel recovers from an error, for which it resets the device. */
@@ -814,6 +820,54 @@ TEST_F(failed, next_owner_resets_it)
 	edu_open(&guest->edu, &b->vm[0], slot);
 	edu_attach(&guest->edu, s2);
 	EXPECT_EQ(b->page[0], dma_lands(&guest->edu, DMA_ATC, b->page[0]));
+}
+
+/*
+ * The bus above a port is reset, and the port does not know its own buses until its driver
+ * has restored it. VFIO leaves the device itself to its user.
+ */
+FIXTURE(far)
+{
+	struct bench b;
+};
+
+FIXTURE_SETUP(far)
+{
+	/* Silent for longer than the reset takes */
+	const struct way way = {
+		.by = BY_AER_OF_SECOND_PORT,
+		.above = TWO_PORTS,
+		.ms = 5000,
+	};
+	const char *lack = bench_up(&self->b, &way, true);
+
+	if (lack)
+		SKIP(return, "%s", lack);
+}
+
+FIXTURE_TEARDOWN(far)
+{
+	EXPECT_TRUE(bench_down(&self->b));
+}
+
+TEST_F(far, is_blocked_until_it_is_restored)
+{
+	struct bench *b = &self->b;
+	struct edu *edu = &b->guest[0].edu;
+
+	neighbour_runs(b);
+	ASSERT_EQ(0, reset_by(&b->way, edu));
+	EXPECT_TRUE(is_blocked(b, 0));
+	EXPECT_EQ(EBUSY, attach_next(b, 0));
+	invalidate(b);
+	neighbour_makes_a_lap(b);
+
+	edu_set(edu, DMA_RESET_MS, 0);
+	ASSERT_EQ(0, ioctl(edu->fd, VFIO_DEVICE_RESET));
+	EXPECT_FALSE(is_blocked(b, 0));
+	ASSERT_EQ(0, attach_next(b, 0));
+	EXPECT_EQ(b->page[0], dma_lands(edu, DMA_ATC, dma_at(b, 0)));
+	dma_stream_stop(&b->guest[NEIGHBOUR].edu);
 }
 
 /*

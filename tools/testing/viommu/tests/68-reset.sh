@@ -46,7 +46,10 @@ smmu+=(-device "$dma,addr=6.0,af=on,pm=on"
        -device 'pcie-root-port,id=r4,addr=b.0,chassis=4,slot=4'
        -device "$dma,pm=on,bus=r4,addr=0.0,acs=on,multifunction=on"
        -device "$dma,pm=on,bus=r4,addr=0.1,acs=on"
-       -device "$dma,addr=c.0")
+       -device "$dma,addr=c.0"
+       -device 'pcie-root-port,id=r5,addr=d.0,chassis=5,hotplug=off'
+       -device 'pcie-root-port,id=r6,bus=r5,chassis=6,hotplug=off'
+       -device "$dma,pm=on,bus=r6")
 # reset.asl gives the last one a _RST.
 mkdir -p "$scratch/acpi/kernel/firmware/acpi"
 iasl -p "$scratch/acpi/kernel/firmware/acpi/reset" "$viommu/reset.asl" > "$scratch/iasl" 2>&1 ||
