@@ -879,10 +879,19 @@ FIXTURE(hung)
 	struct bench b;
 };
 
+FIXTURE_VARIANT(hung)
+{
+	const char *method;
+};
+
+FIXTURE_VARIANT_ADD(hung, flr) { .method = "flr" };
+/* The method does not care whether its FLR has succeeded */
+FIXTURE_VARIANT_ADD(hung, specific) { .method = "device_specific" };
+
 FIXTURE_SETUP(hung)
 {
 	const struct way way = {
-		.method = "flr",
+		.method = variant->method,
 		.knobs = DMA_KNOB_RESET_CONFIG,
 		.ms = 80000,
 	};

@@ -63,7 +63,7 @@ vm --timeout 800 --leaks --run - reset-smmu -- "${smmu[@]}" << 'EOS'
 t -t 700 smmuv3_reset smmuv3_reset -F hung
 EOS
 
-# A device for which the kernel waits a minute
+# Devices for which the kernel waits a minute
 [ -z "${LONG:-}" ] || vm --timeout 800 --leaks --run - reset-hung -- "${smmu[@]}" << 'EOS'
 t -t 700 smmuv3_reset smmuv3_reset -f hung
 EOS
