@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # limit: 1800
-# long
+# beside
 # An unmodified QEMU whose guest has two SMMUs, and a disk behind each: so has the
 # machine. I/O on both at once; one goes and comes back, and the other goes on.
 # shellcheck source=../testlib.sh
