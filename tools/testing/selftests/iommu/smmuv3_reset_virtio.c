@@ -62,14 +62,14 @@ struct shared {
 		__le16 idx;
 		__le16 ring[QUEUE_SIZE];
 	} avail;
-	struct {
+	_Alignas(8) struct {
 		__le16 flags;
 		__le16 idx;
 		struct vring_used_elem ring[QUEUE_SIZE];
-	} used __attribute__((aligned(8)));
+	} used;
 	struct virtio_blk_outhdr hdr;
 	__u8 status;
-	__u8 data[DATA_SIZE] __attribute__((aligned(4096)));
+	_Alignas(4096) __u8 data[DATA_SIZE];
 };
 
 struct disk {
