@@ -54,22 +54,25 @@ static int find_disks(struct edu_slot *slots, int max, const char **why)
 
 #define QUEUE_SIZE	4
 
-/* What the device reads and writes, in two pages of the guest's memory */
+/*
+ * What the device reads and writes, in two pages of the guest's memory. The first one is
+ * the data, so all else is aligned as the device wants it.
+ */
 struct shared {
+	__u8 data[DATA_SIZE];
 	struct vring_desc desc[QUEUE_SIZE];
 	struct {
 		__le16 flags;
 		__le16 idx;
 		__le16 ring[QUEUE_SIZE];
 	} avail;
-	_Alignas(8) struct {
+	struct {
 		__le16 flags;
 		__le16 idx;
 		struct vring_used_elem ring[QUEUE_SIZE];
 	} used;
 	struct virtio_blk_outhdr hdr;
 	__u8 status;
-	_Alignas(4096) __u8 data[DATA_SIZE];
 };
 
 struct disk {
