@@ -310,7 +310,8 @@ FIXTURE_VARIANT_ADD(disk, plain) { .nested = false };
 
 static void disk_init(struct disk *disk, struct guest *guest, bool nested)
 {
-	unsigned int i, pages = sizeof(*disk->shared) / GUEST_PAGE;
+	unsigned int i, pages = (sizeof(*disk->shared) + GUEST_PAGE - 1) /
+				GUEST_PAGE;
 	__u64 gpa = vm_alloc(guest->vm, pages);
 
 	disk->guest = guest;
