@@ -298,32 +298,76 @@ void iommu_dev_reset_leave(struct iommu_group *group, struct device *dev)
 		iommu_reset_unblock_all(group, dev);
 }
 
-/* Returns the group of @dev with its mutex held, or NULL if @dev is in none */
-static struct iommu_group *iommu_reset_lock(struct device *dev)
+/* Returns the group of @dev, for which the caller calls iommu_group_put(), or NULL */
+static struct iommu_group *iommu_reset_group_get(struct device *dev)
 {
 	struct iommu_group *group;
-	struct group_device *gdev;
 
 	/* Not before the group of a device that is being removed has gone from it */
 	spin_lock(&iommu_reset_group_lock);
 	group = iommu_group_get(dev);
 	spin_unlock(&iommu_reset_group_lock);
-	if (!group)
-		return NULL;
-
-	mutex_lock(&group->mutex);
-	for_each_group_device(group, gdev)
-		if (gdev->dev == dev && dev_has_iommu(dev))
-			return group;
-	mutex_unlock(&group->mutex);
-	iommu_group_put(group);
-	return NULL;
+	return group;
 }
 
-static void iommu_reset_unlock(struct iommu_group *group)
+/* The device may have been removed from @group meanwhile */
+static bool iommu_reset_has_device(struct iommu_group *group, struct device *dev)
 {
-	mutex_unlock(&group->mutex);
-	iommu_group_put(group);
+	struct group_device *gdev;
+
+	for_each_group_device(group, gdev)
+		if (gdev->dev == dev)
+			return dev_has_iommu(dev);
+	return false;
+}
+
+static int iommu_reset_begin_locked(struct iommu_group *group,
+				    struct device *dev)
+{
+	struct group_device *gdev;
+	unsigned int noio;
+	int ret = 0;
+
+	/* The device may be a disk, which cannot write pages back now */
+	noio = memalloc_noio_save();
+	dev->iommu->reset_depth++;
+	for_each_group_device(group, gdev) {
+		if (!iommu_reset_reaches(dev, gdev->dev))
+			continue;
+		ret = iommu_reset_block(group, gdev->dev);
+		if (ret) {
+			dev->iommu->reset_depth--;
+			iommu_reset_unblock_all(group, dev);
+			break;
+		}
+	}
+	memalloc_noio_restore(noio);
+	return ret;
+}
+
+static void iommu_reset_end_locked(struct iommu_group *group,
+				   struct device *dev, int result)
+{
+	struct dev_iommu *param = dev->iommu;
+	unsigned int noio;
+
+	/* The device was added to the group after the reset had begun */
+	if (!param->reset_depth)
+		return;
+
+	param->reset_depth--;
+	if (!result)
+		param->reset_failed = false;
+	else if (result != -ENOTTY)
+		param->reset_failed = true;
+	if (!param->reset_depth && param->reset_failed)
+		dev_err_ratelimited(dev,
+				    "reset failed (%d), DMA is blocked until a reset succeeds\n",
+				    result);
+
+	noio = memalloc_noio_save();
+	iommu_reset_unblock_all(group, dev);
+	memalloc_noio_restore(noio);
 }
 
 /**
@@ -343,29 +387,17 @@ static void iommu_reset_unlock(struct iommu_group *group)
  */
 int iommu_dev_reset_begin(struct device *dev)
 {
-	struct iommu_group *group = iommu_reset_lock(dev);
-	struct group_device *gdev;
-	unsigned int noio;
+	struct iommu_group *group = iommu_reset_group_get(dev);
 	int ret = 0;
 
 	if (!group)
 		return 0;
 
-	/* The device may be a disk, which cannot write pages back now */
-	noio = memalloc_noio_save();
-	dev->iommu->reset_depth++;
-	for_each_group_device(group, gdev) {
-		if (!iommu_reset_reaches(dev, gdev->dev))
-			continue;
-		ret = iommu_reset_block(group, gdev->dev);
-		if (ret) {
-			dev->iommu->reset_depth--;
-			iommu_reset_unblock_all(group, dev);
-			break;
-		}
-	}
-	memalloc_noio_restore(noio);
-	iommu_reset_unlock(group);
+	mutex_lock(&group->mutex);
+	if (iommu_reset_has_device(group, dev))
+		ret = iommu_reset_begin_locked(group, dev);
+	mutex_unlock(&group->mutex);
+	iommu_group_put(group);
 	return ret;
 }
 EXPORT_SYMBOL_GPL(iommu_dev_reset_begin);
@@ -383,31 +415,15 @@ EXPORT_SYMBOL_GPL(iommu_dev_reset_begin);
  */
 void iommu_dev_reset_end(struct device *dev, int result)
 {
-	struct iommu_group *group = iommu_reset_lock(dev);
-	struct dev_iommu *param;
-	unsigned int noio;
+	struct iommu_group *group = iommu_reset_group_get(dev);
 
 	if (!group)
 		return;
-	/* The device was added to the group after the reset had begun */
-	param = dev->iommu;
-	if (!param->reset_depth)
-		goto out_unlock;
 
-	param->reset_depth--;
-	if (!result)
-		param->reset_failed = false;
-	else if (result != -ENOTTY)
-		param->reset_failed = true;
-	if (!param->reset_depth && param->reset_failed)
-		dev_err_ratelimited(dev,
-				    "reset failed (%d), DMA is blocked until a reset succeeds\n",
-				    result);
-
-	noio = memalloc_noio_save();
-	iommu_reset_unblock_all(group, dev);
-	memalloc_noio_restore(noio);
-out_unlock:
-	iommu_reset_unlock(group);
+	mutex_lock(&group->mutex);
+	if (iommu_reset_has_device(group, dev))
+		iommu_reset_end_locked(group, dev, result);
+	mutex_unlock(&group->mutex);
+	iommu_group_put(group);
 }
 EXPORT_SYMBOL_GPL(iommu_dev_reset_end);
