@@ -66,10 +66,10 @@ static void pci_reset_iommu_defer(struct pci_dev *dev)
 		iommu_dev_reset_end(&dev->dev, -ENOTTY);
 }
 
-static void pci_reset_iommu_deferred(struct pci_dev *dev, int result)
+static void pci_reset_iommu_deferred(struct pci_dev *dev)
 {
 	if (test_and_clear_bit(PCI_RESET_IOMMU_DEFERRED, &dev->priv_flags))
-		pci_reset_iommu_unblock(dev, result);
+		pci_reset_iommu_unblock(dev, 0);
 }
 
 /* Returns a VF with ATS, for which the caller calls pci_dev_put(), or NULL. */
@@ -87,21 +87,6 @@ static struct pci_dev *pci_reset_iommu_get_vf(struct pci_dev *pf, int i)
 	return vf;
 }
 
-/* End what is deferred for the VFs of a function, if it has any */
-static void pci_reset_iommu_deferred_vfs(struct pci_dev *dev, int result)
-{
-	struct pci_dev *vf;
-	int i;
-
-	for (i = 0; i < pci_num_vf(dev); i++) {
-		vf = pci_reset_iommu_get_vf(dev, i);
-		if (!vf)
-			continue;
-		pci_reset_iommu_deferred(vf, result);
-		pci_dev_put(vf);
-	}
-}
-
 /**
  * pci_reset_iommu_restored - Unblock what was to be reached after a restore
  * @dev: The function, whose configuration has been restored
@@ -110,9 +95,18 @@ static void pci_reset_iommu_deferred_vfs(struct pci_dev *dev, int result)
  */
 void pci_reset_iommu_restored(struct pci_dev *dev)
 {
+	struct pci_dev *vf;
+	int i;
+
 	if (!dev->is_virtfn)
-		pci_reset_iommu_deferred(dev, 0);
-	pci_reset_iommu_deferred_vfs(dev, 0);
+		pci_reset_iommu_deferred(dev);
+	for (i = 0; i < pci_num_vf(dev); i++) {
+		vf = pci_reset_iommu_get_vf(dev, i);
+		if (!vf)
+			continue;
+		pci_reset_iommu_deferred(vf);
+		pci_dev_put(vf);
+	}
 }
 
 /**
@@ -124,22 +118,30 @@ void pci_reset_iommu_restored(struct pci_dev *dev)
 int pci_reset_iommu_begin(struct pci_dev *dev)
 {
 	struct pci_dev *vf;
-	int ret = 0, i;
+	int ret, i;
 
-	if (dev->ats_cap)
+	if (dev->ats_cap) {
 		ret = pci_reset_iommu_block(dev);
-	for (i = 0; !ret && i < pci_num_vf(dev); i++) {
+		if (ret)
+			return ret;
+	}
+	for (i = 0; i < pci_num_vf(dev); i++) {
 		vf = pci_reset_iommu_get_vf(dev, i);
 		if (!vf)
 			continue;
 		ret = pci_reset_iommu_block(vf);
 		if (!ret)
 			pci_reset_iommu_defer(vf);
-		/* The other VFs wait for a restore, which follows a failure too */
-		else if (dev->ats_cap)
-			pci_reset_iommu_unblock(dev, -ENOTTY);
 		pci_dev_put(vf);
+		if (ret)
+			goto err_unblock;
 	}
+	return 0;
+
+err_unblock:
+	/* The other VFs wait for the restore, which follows a failure too */
+	if (dev->ats_cap)
+		pci_reset_iommu_unblock(dev, -ENOTTY);
 	return ret;
 }
 
@@ -336,10 +338,8 @@ int pci_reset_iommu_specific(struct pci_dev *dev, bool probe,
 		pci_reset_iommu_end(dev, -EIO);
 		return -ENOTTY;
 	}
+	/* VFs wait for the restore, which follows whatever was tried */
 	if (dev->ats_cap)
 		pci_reset_iommu_unblock(dev, ret);
-	/* Nothing will be restored if nothing was tried */
-	if (ret == -ENOTTY)
-		pci_reset_iommu_deferred_vfs(dev, -ENOTTY);
 	return ret;
 }

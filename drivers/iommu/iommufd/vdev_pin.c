@@ -13,9 +13,8 @@
  * becomes a member, except those that user space has detached. A detached
  * device becomes a member again when it is attached. A device that was bound
  * after the group was attached becomes a member when it is attached, or at a
- * replace. A device that is no member needs no vDEVICE: if a device is unbound
- * or detached, the driver finds no virtual ID for it, and gives it the plain
- * stage 2 of the nest parent.
+ * replace. A device that is no member needs no vDEVICE: the driver finds no
+ * virtual ID for it, and gives it the plain stage 2 of the nest parent.
  *
  * igroup->lock protects all of this. The driver's member_join and member_leave
  * are called under the group mutex as well, like its attach_dev.

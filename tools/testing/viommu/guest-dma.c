@@ -32,7 +32,7 @@ int main(void)
 	if (!dma_find(&slot, 1, &why))
 		die("%s", why);
 
-	take_from_vfio(&slot);
+	vfio_unbind(slot.bdf);
 	edu_open_host(&dev, &slot);
 	must(__sva_bind(&slot, false, &sva), "SVA");
 	how = by_pasid(&sva, DMA_ATC);

@@ -26,8 +26,7 @@ static void leave_vfio(const char *bdf)
 {
 	char path[PATH_MAX];
 
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver/unbind", bdf);
-	write_line(path, bdf);
+	vfio_unbind(bdf);
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/iommu_group/type", bdf);
 	must(write_line(path, "identity"), path);
 }

@@ -16,6 +16,14 @@ disk()
 	done
 }
 
+# device vendor device: the address of the last one with these IDs
+device()
+{
+	for dev in /sys/bus/pci/devices/*; do
+		[ "$(cat "$dev/vendor" "$dev/device" | tr -d '\n')" != "$1$2" ] || echo "${dev##*/}"
+	done | tail -n 1
+}
+
 # give bdf: let vfio-pci have the device
 give()
 {
@@ -212,7 +220,4 @@ mount -o bind /dev /vmm/dev
 mount -t tmpfs tmp /vmm/tmp
 D1=$(disk d1)
 D2=$(disk d2)
-E1=
-for dev in /sys/bus/pci/devices/*; do
-	[ "$(cat "$dev/vendor" "$dev/device" | tr -d '\n')" != 0x12340x11e8 ] || E1=${dev##*/}
-done
+E1=$(device 0x1234 0x11e8)

@@ -458,6 +458,16 @@ bool vfio_bind(const char *bdf)
 	       !strcmp(driver, "vfio-pci");
 }
 
+void vfio_unbind(const char *bdf)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), PCI_DEVICES "/%s/driver/unbind", bdf);
+	write_line(path, bdf);
+	snprintf(path, sizeof(path), PCI_DEVICES "/%s/driver_override", bdf);
+	write_line(path, "\n");
+}
+
 int slot_find(__u32 id, const char *none, struct edu_slot *slots, int max,
 	      const char **why)
 {

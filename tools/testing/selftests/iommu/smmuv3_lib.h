@@ -125,6 +125,8 @@ __u32 pci_read(const char *bdf, unsigned int off, unsigned int len);
 bool pci_bridge_of(const char *bdf, char *bridge, size_t size);
 /* Binds the device to vfio-pci. */
 bool vfio_bind(const char *bdf);
+/* Takes it from there; it has no driver then. */
+void vfio_unbind(const char *bdf);
 /* Opens the device's file in /dev/vfio/devices, or returns a negative errno. */
 int vfio_cdev_open(const char *bdf);
 

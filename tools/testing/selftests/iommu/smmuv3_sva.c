@@ -18,10 +18,10 @@
 
 #include "../kselftest_harness.h"
 #include "smmuv3_dma_test.h"
+#include "smmuv3_resetter.h"
 #include "smmuv3_sva.h"
 
 #define STALLS_ID	0xa25019e5	/* as config space has it */
-#define KNOB_RESET_SILENT	_BITULL(7)
 
 #define ROUNDS		20
 
@@ -76,9 +76,9 @@ FIXTURE_SETUP(sva)
 	s1_map(&guest->s1, VA, page);
 	dma_stream_start(&guest->edu, DMA_ATC, VA, 64);
 
-	take_from_vfio(&self->slot);
+	vfio_unbind(self->slot.bdf);
 	edu_open_host(&self->dev, &self->slot);
-	edu_set(&self->dev, DMA_KNOBS, KNOB_RESET_SILENT);
+	edu_set(&self->dev, DMA_KNOBS, DMA_KNOB_RESET_SILENT);
 	rc = __sva_bind(&self->slot, variant->stalls, &self->sva);
 	if (rc == ENOTTY)
 		SKIP(return, "needs CONFIG_IOMMUFD_TEST");
@@ -170,11 +170,6 @@ TEST_F(sva, faults_are_those_of_the_process)
 
 /* ---- A process that exits ---- */
 
-struct child {
-	pid_t pid;
-	int ready;	/* the bond is made, the device uses the memory */
-};
-
 /* The process goes on until it is killed. */
 static void child_runs(struct edu *dev, const struct edu_slot *slot, bool stalls,
 		       int ready)
@@ -194,17 +189,18 @@ static void child_runs(struct edu *dev, const struct edu_slot *slot, bool stalls
 	_exit(1);
 }
 
+/* Returns when the device uses the memory of the process. */
 static int child_start(struct edu *dev, const struct edu_slot *slot,
-		       bool stalls, struct child *child)
+		       bool stalls, pid_t *child)
 {
 	int ends[2], rc = EIO;
 
 	if (pipe(ends))
 		die("pipe: %s", strerror(errno));
-	child->pid = fork();
-	if (child->pid < 0)
+	*child = fork();
+	if (*child < 0)
 		die("fork: %s", strerror(errno));
-	if (!child->pid)
+	if (!*child)
 		child_runs(dev, slot, stalls, ends[1]);
 	close(ends[1]);
 	if (read(ends[0], &rc, sizeof(rc)) != sizeof(rc))
@@ -213,22 +209,25 @@ static int child_start(struct edu *dev, const struct edu_slot *slot,
 	return rc;
 }
 
-static void child_kill(struct child *child)
+static void child_kill(pid_t child)
 {
-	kill(child->pid, SIGKILL);
-	waitpid(child->pid, NULL, 0);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
 }
 
-/* The page is this process's own again after a fork(). */
-static void own_again(__u64 *page)
+/* The device is bound to this process again, whose page a fork() has shared. */
+static bool is_back(struct edu *dev, const struct edu_slot *slot, bool stalls,
+		    struct sva *sva, __u64 *page)
 {
+	must(__sva_bind(slot, stalls, sva), "SVA");
 	__atomic_add_fetch(page, 1, __ATOMIC_RELAXED);
+	return dma_works(dev, sva, DMA_ATC, page);
 }
 
 TEST_F(sva, process_exits_in_the_middle)
 {
 	__u64 *page = page_touched();
-	struct child child;
+	pid_t child;
 	__u64 failed;
 	int i;
 
@@ -237,66 +236,59 @@ TEST_F(sva, process_exits_in_the_middle)
 		close(self->sva.fd);
 		ASSERT_EQ(0, child_start(&self->dev, &self->slot,
 					 variant->stalls, &child));
-		child_kill(&child);
+		child_kill(child);
 		failed = edu_get(&self->dev, DMA_LAPS_FAILED);
 		while (edu_get(&self->dev, DMA_LAPS_FAILED) == failed)
 			;
 		dma_stream_stop(&self->dev);
-		ASSERT_EQ(0, __sva_bind(&self->slot, variant->stalls,
-					&self->sva));
-		own_again(page);
-		EXPECT_TRUE(dma_works(&self->dev, &self->sva, DMA_ATC, page));
+		EXPECT_TRUE(is_back(&self->dev, &self->slot, variant->stalls,
+				    &self->sva, page));
 	}
 }
 
 /* ---- Resets ---- */
 
-struct reset {
+struct sysfs_reset {
+	struct resetter resetter;
 	const struct edu_slot *slot;
-	atomic_bool over;
 	__u64 began, ended;
-	int rc;
 };
 
-static void *reset_runs(void *arg)
+static int sysfs_reset(void *arg)
 {
-	struct reset *r = arg;
+	struct sysfs_reset *r = arg;
 	char path[PATH_MAX];
+	int rc;
 
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/reset",
 		 r->slot->bdf);
 	r->began = now_ms();
-	r->rc = write_line(path, "1");
+	rc = write_line(path, "1");
 	r->ended = now_ms();
-	r->over = true;
-	return NULL;
+	return rc;
 }
 
-static void reset_start(struct reset *r, const struct edu_slot *slot,
-			pthread_t *thread)
+static void sysfs_reset_start(struct sysfs_reset *r, const struct edu_slot *slot)
 {
-	memset(r, 0, sizeof(*r));
 	r->slot = slot;
-	must(pthread_create(thread, NULL, reset_runs, r), "pthread_create");
+	reset_start(&r->resetter, sysfs_reset, NULL, r, 1);
 }
 
 TEST_F(sva, reset_ends_with_the_same_memory)
 {
 	__u64 *page = page_touched();
-	struct reset reset;
-	pthread_t thread;
+	struct sysfs_reset reset;
 	int i;
 
 	for (i = 0; i < ROUNDS; i++) {
 		EXPECT_TRUE(dma_works(&self->dev, &self->sva, DMA_ATC, page));
-		reset_start(&reset, &self->slot, &thread);
+		sysfs_reset_start(&reset, &self->slot);
 		/* The device does not answer an invalidation of its ATC now. */
-		while (!reset.over) {
+		while (!reset.resetter.done) {
 			munmap(page, GUEST_PAGE);
 			page = page_touched();
 		}
-		pthread_join(thread, NULL);
-		ASSERT_EQ(0, reset.rc);
+		ASSERT_EQ(0, resets_failed(&reset.resetter));
 	}
 	EXPECT_TRUE(dma_works(&self->dev, &self->sva, DMA_ATC, page));
 	munmap(page, GUEST_PAGE);
@@ -308,10 +300,9 @@ TEST_F(sva, reset_ends_with_the_same_memory)
 TEST_F(sva, process_exits_in_reset)
 {
 	__u64 *page = page_touched(), gone;
-	unsigned int in_reset = 0;
-	struct reset reset;
-	struct child child;
-	pthread_t thread;
+	unsigned int within = 0;
+	struct sysfs_reset reset;
+	pid_t child;
 	int i;
 
 	for (i = 0; i < ROUNDS; i++) {
@@ -319,21 +310,18 @@ TEST_F(sva, process_exits_in_reset)
 		ASSERT_EQ(0, child_start(&self->dev, &self->slot,
 					 variant->stalls, &child));
 		dma_stream_stop(&self->dev);
-		reset_start(&reset, &self->slot, &thread);
+		sysfs_reset_start(&reset, &self->slot);
 		/* A reset takes 100 ms: in its middle, and around its end */
 		usleep(10000 * (i % 15));
-		child_kill(&child);
+		child_kill(child);
 		gone = now_ms();
-		pthread_join(thread, NULL);
-		ASSERT_EQ(0, reset.rc);
-		in_reset += reset.began < gone && gone + 10 < reset.ended;
-		ASSERT_EQ(0, __sva_bind(&self->slot, variant->stalls,
-					&self->sva));
-		own_again(page);
-		EXPECT_TRUE(dma_works(&self->dev, &self->sva, DMA_ATC, page));
+		ASSERT_EQ(0, resets_failed(&reset.resetter));
+		within += reset.began < gone && gone + 10 < reset.ended;
+		EXPECT_TRUE(is_back(&self->dev, &self->slot, variant->stalls,
+				    &self->sva, page));
 	}
-	EXPECT_LT(0, in_reset);
-	TH_LOG("%u of %d processes exited in a reset", in_reset, ROUNDS);
+	EXPECT_LT(0, within);
+	TH_LOG("%u of %d processes exited in a reset", within, ROUNDS);
 }
 
 TEST_HARNESS_MAIN

@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -51,19 +50,6 @@ static inline int __sva_bind(const struct edu_slot *slot, bool stalls, struct sv
 	sva->fd = cmd.sva_bind.out_fd;
 	sva->pasid = cmd.sva_bind.out_pasid;
 	return 0;
-}
-
-/* The device is one of the host's, without a driver. */
-static inline void take_from_vfio(const struct edu_slot *slot)
-{
-	char path[PATH_MAX];
-
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver/unbind",
-		 slot->bdf);
-	write_line(path, slot->bdf);
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver_override",
-		 slot->bdf);
-	write_line(path, "\n");
 }
 
 static inline void *page_alloc(void)

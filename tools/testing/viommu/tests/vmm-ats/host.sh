@@ -3,9 +3,7 @@
 # shellcheck disable=SC2034,SC2046,SC2086,SC2154 # arguments of QEMU; names of vmm-host.sh
 # What the machine of 74-vmm-ats runs, after vmm-host.sh.
 
-for dev in /sys/bus/pci/devices/*; do
-	[ "$(cat "$dev/vendor" "$dev/device" | tr -d '\n')" != 0x12340x11ed ] || V1=${dev##*/}
-done
+V1=$(device 0x1234 0x11ed)
 trace_objects
 give "$D1"
 give "$V1"

@@ -3,9 +3,7 @@
 # shellcheck disable=SC2046,SC2086,SC2154 # arguments of QEMU; names of vmm-host.sh
 # What the machine of 75-vmm-p2p runs, after vmm-host.sh.
 
-for dev in /sys/bus/pci/devices/*; do
-	[ "$(cat "$dev/vendor" "$dev/device" | tr -d '\n')" != 0x1af40x1110 ] || I1=${dev##*/}
-done
+I1=$(device 0x1af4 0x1110)
 trace_objects
 give "$D1"
 give "$E1"
