@@ -303,8 +303,7 @@ void pci_reset_iommu_end_bus(struct pci_reset_iommu_devs *devs, int ret)
 		dev = devs->devs[i];
 		if (ret)
 			pci_reset_iommu_unblock(dev, -EIO);
-		else if (dev->is_virtfn || dev->bus != devs->bus ||
-			 !pci_reset_iommu_answers(dev))
+		else if (!pci_reset_iommu_answers(dev))
 			pci_reset_iommu_defer(dev);
 		else
 			pci_reset_iommu_unblock(dev, 0);

@@ -850,13 +850,34 @@ FIXTURE_TEARDOWN(far)
 	EXPECT_TRUE(bench_down(&self->b));
 }
 
+/* The kernel has said this since @kmsg was at its end. */
+static bool was_logged(int kmsg, const char *text)
+{
+	bool found = false;
+	char line[8192];
+	ssize_t n;
+
+	while ((n = read(kmsg, line, sizeof(line) - 1)) > 0 ||
+	       (n < 0 && errno == EPIPE)) {
+		line[n > 0 ? n : 0] = 0;
+		found |= !!strstr(line, text);
+	}
+	return found;
+}
+
 TEST_F(far, is_blocked_until_it_is_restored)
 {
+	int kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	struct bench *b = &self->b;
 	struct edu *edu = &b->guest[0].edu;
 
+	ASSERT_LE(0, kmsg);
+	lseek(kmsg, 0, SEEK_END);
 	neighbour_runs(b);
 	ASSERT_EQ(0, reset_by(&b->way, edu));
+	/* Nor has the reset failed */
+	EXPECT_TRUE(was_logged(kmsg, "blocked until it is reset or restored"));
+	close(kmsg);
 	EXPECT_TRUE(is_blocked(b, 0));
 	EXPECT_EQ(EBUSY, attach_next(b, 0));
 	invalidate(b);
