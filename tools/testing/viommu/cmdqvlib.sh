@@ -9,8 +9,6 @@ if [ ! -x "$build/qemu/qemu-system-aarch64" ]; then
 	exit
 fi
 
-# shellcheck disable=SC2034 # the name is for those who source this
-edu='edu,dma_mask=0xffffffffffff'
 # A disk without a medium behind it: each request is mapped and unmapped.
 disk=(-drive 'if=none,id=disk,driver=null-co,size=64M' -device 'nvme,drive=disk,serial=1')
 # What the driver says of the block when something is wrong

@@ -16,6 +16,10 @@ silent=(silent_device_recovers silent_device_is_a_timeout
 	silent_device_leaves_the_other_vm_alone
 	silent_device_has_one_command_in_the_queue)
 
+# A viommu-dma with the PCI ID and revision of a device that Linux knows to stall
+# shellcheck disable=SC2034 # for those who source this
+stalls=vendor-id=0x19e5,device-id=0xa250,revision=0x21
+
 # has NAME=VALUE...: the SMMU of the next machines has this, and two viommu-dma behind it.
 # Sets $smmu to the arguments of QEMU.
 has()

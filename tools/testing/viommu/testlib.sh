@@ -40,6 +40,27 @@ skip()
 	echo "skip - $1: $2"
 }
 
+edu=edu,dma_mask=0xffffffffffff
+
+# edus <slot>: arguments of QEMU for devices from this slot on. Sets $edus, two devices and
+# one with two functions, and $behind, one behind a port without ACS and one behind a
+# bridge to PCI.
+edus()
+{
+	local slots
+
+	read -ra slots <<< "$(printf '%x ' "$1" $(($1 + 1)) $(($1 + 2)) $(($1 + 3)) $(($1 + 4)))"
+	# shellcheck disable=SC2034 # for those who source this
+	edus=(-device "$edu,addr=${slots[0]}.0" -device "$edu,addr=${slots[1]}.0"
+	      -device "$edu,addr=${slots[2]}.0,multifunction=on"
+	      -device "$edu,addr=${slots[2]}.1")
+	# shellcheck disable=SC2034 # for those who source this
+	behind=(-device "pcie-root-port,id=rp1,addr=${slots[3]}.0,chassis=1,disable-acs=on"
+		-device "$edu,bus=rp1"
+		-device "pcie-pci-bridge,id=pb1,addr=${slots[4]}.0"
+		-device "$edu,bus=pb1,addr=1.0")
+}
+
 # check <name> command...: passes where the command does; else shows its end
 check()
 {

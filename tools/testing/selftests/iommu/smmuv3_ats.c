@@ -870,7 +870,16 @@ FIXTURE(stall)
 	struct vm vm;
 	struct guest guest;
 	struct veventq q;
+	struct edu_slot slot;
 };
+
+FIXTURE_VARIANT(stall)
+{
+	bool known;	/* to stall: the host's own STEs and CDs let it */
+};
+
+FIXTURE_VARIANT_ADD(stall, any_device) { .known = false };
+FIXTURE_VARIANT_ADD(stall, device_that_stalls) { .known = true };
 
 FIXTURE_SETUP(stall)
 {
@@ -878,11 +887,16 @@ FIXTURE_SETUP(stall)
 
 	if (!lack && IDR0_STALL_MODEL(smmu_reg(edu_own_group(0), IDR0)))
 		lack = "needs an SMMU that can stall (STALL_MODEL 0)";
+	if (!lack && !variant->known)
+		self->slot = *edu_own_group(0);
+	else if (!lack)
+		slot_find(DMA_STALLS_ID, "needs a viommu-dma that stalls",
+			  &self->slot, 1, &lack);
 	if (lack)
 		SKIP(return, "%s", lack);
-	host_watch(&self->host, edu_own_group(0));
+	host_watch(&self->host, &self->slot);
 	vm_init(&self->vm);
-	guest_open(&self->guest, &self->vm, edu_own_group(0));
+	guest_open(&self->guest, &self->vm, &self->slot);
 	veventq_alloc(&self->vm, self->guest.viommu, 64, &self->q);
 	ats_start(&self->guest, VSID);
 }
@@ -934,10 +948,32 @@ TEST_F(stall, fault_of_stage2_is_an_abort)
 	edu_attach(&guest->edu, bypass);
 	EXPECT_EQ(DMA_ABORTED,
 		  dma_write(&guest->edu, DMA_UNTRANSLATED, DIMM, 1));
-	edu_attach(&guest->edu, guest->s2);
-	EXPECT_EQ(DMA_ABORTED,
-		  dma_write(&guest->edu, DMA_UNTRANSLATED, DIMM, 1));
 	EXPECT_EQ(0, edu_get(&guest->edu, DMA_STALLS));
+	EXPECT_TRUE(is_empty(&self->q));
+}
+
+/*
+ * Without a vSTE the host decides what stalls, and answers itself: nobody can ask for the
+ * faults.
+ */
+TEST_F(stall, fault_without_vste_is_answered_by_the_host)
+{
+	struct guest *guest = &self->guest;
+	struct edu *edu = &guest->edu;
+	unsigned int i;
+	__u32 stage1;
+
+	must(__hwpt_alloc(&self->vm, edu->dev_id, self->vm.ioas, 0,
+			  IOMMU_HWPT_DATA_NONE, NULL, 0, &stage1), "stage 1");
+	for (i = 0; i < 2; i++) {
+		edu_attach(edu, i ? stage1 : guest->s2);
+		EXPECT_EQ(DMA_ABORTED,
+			  dma_write(edu, DMA_UNTRANSLATED | DMA_PATIENT, DIMM,
+				    1));
+		EXPECT_EQ(variant->known ? i + 1 : 0,
+			  edu_get(edu, DMA_STALLS));
+	}
+	edu_attach(edu, guest->nested);
 	EXPECT_TRUE(is_empty(&self->q));
 }
 

@@ -11,6 +11,12 @@
 
 #include "smmuv3_lib.h"
 
+/*
+ * One with the PCI ID of a device that Linux knows to stall, as config space has it: the
+ * kernel lets its accesses stall.
+ */
+#define DMA_STALLS_ID	0xa25019e5
+
 /* As edu_find() */
 int dma_find(struct edu_slot *slots, int max, const char **why);
 

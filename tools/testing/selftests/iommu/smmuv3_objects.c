@@ -248,7 +248,7 @@ TEST_F(vsmmu, nested_alloc_errors)
 }
 
 /* The driver cannot deliver page faults to a queue, whether or not there is one. */
-TEST_F(vsmmu, nested_alloc_with_fault_queue)
+TEST_F(vsmmu, hwpt_alloc_with_fault_queue)
 {
 	struct iommu_hwpt_arm_smmuv3 vste = vste_s1(&self->guest.s1);
 	struct iommu_fault_alloc fault = { .size = sizeof(fault) };
@@ -267,6 +267,15 @@ TEST_F(vsmmu, nested_alloc_with_fault_queue)
 	EXPECT_EQ(-1, ioctl(self->vm.iommufd, IOMMU_HWPT_ALLOC, &cmd));
 	EXPECT_EQ(EOPNOTSUPP, errno);
 	cmd.fault_id = 0xffff;
+	EXPECT_EQ(-1, ioctl(self->vm.iommufd, IOMMU_HWPT_ALLOC, &cmd));
+	EXPECT_EQ(EOPNOTSUPP, errno);
+
+	/* Nor can it without a vIOMMU. */
+	cmd.fault_id = fault.out_fault_id;
+	cmd.pt_id = self->vm.ioas;
+	cmd.data_type = IOMMU_HWPT_DATA_NONE;
+	cmd.data_len = 0;
+	cmd.data_uptr = 0;
 	EXPECT_EQ(-1, ioctl(self->vm.iommufd, IOMMU_HWPT_ALLOC, &cmd));
 	EXPECT_EQ(EOPNOTSUPP, errno);
 

@@ -21,8 +21,6 @@
 #include "smmuv3_resetter.h"
 #include "smmuv3_sva.h"
 
-#define STALLS_ID	0xa25019e5	/* as config space has it */
-
 #define ROUNDS		20
 
 FIXTURE(sva)
@@ -54,7 +52,7 @@ FIXTURE_SETUP(sva)
 	int rc;
 
 	if (!lack && variant->stalls &&
-	    !slot_find(STALLS_ID, NULL, &self->slot, 1, &lack))
+	    !slot_find(DMA_STALLS_ID, NULL, &self->slot, 1, &lack))
 		lack = "needs a viommu-dma that stalls";
 	if (!lack && !variant->stalls) {
 		lack = lacks(edu_own_group(1), "needs two viommu-dma devices");

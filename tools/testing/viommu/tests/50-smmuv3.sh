@@ -10,7 +10,6 @@
 # A kernel with KASAN takes three times as long; 55 has one.
 # shellcheck disable=SC2154 # from testlib.sh
 [ -n "${LONG:-}" ] || export MACHINE_IMAGE=$quick
-edu='edu,dma_mask=0xffffffffffff'
 
 # machine name: the kselftests there
 machine()
@@ -26,13 +25,8 @@ t -t 1900 smmuv3_groups smmuv3_groups
 EOF
 }
 
-machine smmuv3 \
-	-device "$edu,addr=4.0" -device "$edu,addr=5.0" \
-	-device "$edu,addr=6.0,multifunction=on" -device "$edu,addr=6.1" \
-	-device pcie-root-port,id=rp1,addr=7.0,chassis=1,disable-acs=on \
-	-device "$edu,bus=rp1" \
-	-device pcie-pci-bridge,id=pb1,addr=8.0 \
-	-device "$edu,bus=pb1,addr=1.0"
+edus 4
+machine smmuv3 "${edus[@]}" "${behind[@]}"
 
 # Where they cannot run they say why, and fail nothing.
 vm --timeout 120 --may-skip '^smmuv3_[a-z]+: ' --run - smmuv3-none << 'EOF' > "$scratch/none"

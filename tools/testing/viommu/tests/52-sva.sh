@@ -17,11 +17,9 @@
 # SVA needs an SMMU whose output addresses are as wide as those of the CPU: 44 bits.
 export MACHINE_CPU=cortex-a57
 has ats=on ssidsize=16 stall-model=0
-# Its PCI ID and revision are those of a device that Linux knows to stall.
 # shellcheck disable=SC2154 # from smmulib.sh
-vm --timeout 700 --leaks --run - sva -- "${smmu[@]}" -device \
-	viommu-dma,id=d2,addr=6.0,pasid-bits=16,ats=on,vendor-id=0x19e5,device-id=0xa250,revision=0x21 \
-	<< 'EOS'
+vm --timeout 700 --leaks --run - sva -- "${smmu[@]}" \
+	-device "viommu-dma,id=d2,addr=6.0,pasid-bits=16,ats=on,$stalls" << 'EOS'
 t -t 600 smmuv3_sva smmuv3_sva
 EOS
 

@@ -16,7 +16,7 @@
 inapplicable='bar\.(plain|nested)\.(reset|flr|d3)_revokes |bar\.nested_flr\.export_small_bar_fails '
 
 vm --timeout 1800 --leaks --may-skip "$inapplicable" --run - bar -- \
-	-device edu,dma_mask=0xffffffffffff \
+	-device "$edu" \
 	-object memory-backend-ram,id=ivshmem,size=4M,share=on \
 	-device ivshmem-plain,memdev=ivshmem \
 	-object memory-backend-ram,id=pmr,size=4M,share=on \
@@ -24,4 +24,4 @@ vm --timeout 1800 --leaks --may-skip "$inapplicable" --run - bar -- \
 t -t 1700 smmuv3_bar smmuv3_bar
 EOS
 
-skips_itself bar-none smmuv3_bar 'needs an ivshmem-plain device' -device edu,dma_mask=0xffffffffffff
+skips_itself bar-none smmuv3_bar 'needs an ivshmem-plain device' -device "$edu"

@@ -8,13 +8,10 @@
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
 
-edu='edu,dma_mask=0xffffffffffff'
+edus 4
 
 # Threads race on four CPUs.
-MACHINE_SMP=4 vm --timeout 2000 --leaks --run - events -- \
-	-device "$edu,addr=4.0" -device "$edu,addr=5.0" \
-	-device "$edu,addr=6.0,multifunction=on" -device "$edu,addr=6.1" \
-	<< 'EOF'
+MACHINE_SMP=4 vm --timeout 2000 --leaks --run - events -- "${edus[@]}" << 'EOF'
 t -t 1800 smmuv3_events smmuv3_events
 t -t 1800 smmuv3_owner smmuv3_owner
 t -t 1800 smmuv3_overflow smmuv3_overflow

@@ -8,8 +8,6 @@
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
 
-edu='edu,dma_mask=0xffffffffffff'
-
 if ! "$viommu/qemu-smmus" > "$scratch/qemu" 2>&1; then
 	# Where its packages cannot be had, all else is still tested.
 	[ -z "${LONG:-}${TESTS:-}" ] && skip two-smmus "no QEMU: $(tail -n 1 "$scratch/qemu")" ||

@@ -8,8 +8,6 @@
 # shellcheck source=../testlib.sh
 . "$(dirname "$0")/../testlib.sh"
 
-edu='edu,dma_mask=0xffffffffffff'
-
 vm --timeout 550 --leaks --run - vfio-group -- \
 	-device "$edu,addr=4.0" \
 	-device "$edu,addr=6.0,multifunction=on" -device "$edu,addr=6.1" \

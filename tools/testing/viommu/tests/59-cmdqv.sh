@@ -209,21 +209,14 @@ EOS
 	vm --timeout 850 --cmdqv --leaks --run "$scratch/run" "$name" -- "$@"
 }
 
-nested cmdqv-smmuv3 \
-	-device "$edu,addr=4.0" -device "$edu,addr=5.0" \
-	-device "$edu,addr=6.0,multifunction=on" -device "$edu,addr=6.1" \
-	-device pcie-root-port,id=rp1,addr=7.0,chassis=1,disable-acs=on \
-	-device "$edu,bus=rp1" \
-	-device pcie-pci-bridge,id=pb1,addr=8.0 \
-	-device "$edu,bus=pb1,addr=1.0" << 'END'
+edus 4
+nested cmdqv-smmuv3 "${edus[@]}" "${behind[@]}" << 'END'
 t -t 700 smmuv3_objects smmuv3_objects
 t -t 700 smmuv3_dma smmuv3_dma
 t -t 700 smmuv3_commands smmuv3_commands
 t -t 700 smmuv3_groups smmuv3_groups
 END
-MACHINE_SMP=4 nested cmdqv-events \
-	-device "$edu,addr=4.0" -device "$edu,addr=5.0" \
-	-device "$edu,addr=6.0,multifunction=on" -device "$edu,addr=6.1" << 'END'
+MACHINE_SMP=4 nested cmdqv-events "${edus[@]}" << 'END'
 t -t 600 smmuv3_events smmuv3_events
 t -t 600 smmuv3_owner smmuv3_owner
 t -t 600 smmuv3_overflow smmuv3_overflow

@@ -17,7 +17,6 @@ if [ ! -x "$build/qemu/qemu-system-aarch64" ]; then
 fi
 # A kernel with KASAN takes twice as long.
 [ -n "${LONG:-}" ] || export MACHINE_IMAGE=$quick
-edu='edu,dma_mask=0xffffffffffff'
 
 # The demo's story is true.
 MACHINE_IMAGE=$quick vm --timeout 120 --raw --cmdqv --run - cmdqv-demo -- -device "$edu" \

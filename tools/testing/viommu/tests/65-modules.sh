@@ -41,11 +41,5 @@ t -t 1500 smmuv3_groups smmuv3_groups
 t unload sh /tmp/unload
 END
 } > "$scratch/run"
-edu='edu,dma_mask=0xffffffffffff'
-vm --timeout 1800 --run "$scratch/run" modules -- \
-	-device "$edu,addr=4.0" -device "$edu,addr=5.0" \
-	-device "$edu,addr=6.0,multifunction=on" -device "$edu,addr=6.1" \
-	-device pcie-root-port,id=rp1,addr=7.0,chassis=1,disable-acs=on \
-	-device "$edu,bus=rp1" \
-	-device pcie-pci-bridge,id=pb1,addr=8.0 \
-	-device "$edu,bus=pb1,addr=1.0"
+edus 4
+vm --timeout 1800 --run "$scratch/run" modules -- "${edus[@]}" "${behind[@]}"

@@ -12,13 +12,7 @@
 # shellcheck source=../smmulib.sh
 . "$viommu/smmulib.sh"
 
-edu='edu,dma_mask=0xffffffffffff'
-edus=(-device "$edu,addr=8.0" -device "$edu,addr=9.0"
-      -device "$edu,addr=a.0,multifunction=on" -device "$edu,addr=a.1"
-      -device "pcie-root-port,id=rp1,addr=b.0,chassis=1,disable-acs=on"
-      -device "$edu,bus=rp1"
-      -device "pcie-pci-bridge,id=pb1,addr=c.0"
-      -device "$edu,bus=pb1,addr=1.0")
+edus 8
 
 # suites NAME: on the SMMU in $smmu
 suites()
@@ -28,7 +22,7 @@ suites()
 	for program in smmuv3_{objects,dma,commands,groups,events,owner,overflow,msi,vmm_replay}; do
 		echo "t -t 1800 $program $program"
 	done | MACHINE_SMP=4 vm --timeout 3400 --leaks --run - --qemu-iort "$1" -- "${smmu[@]}" \
-		"${edus[@]}" -d guest_errors -D "$scratch/$1.log"
+		"${edus[@]}" "${behind[@]}" -d guest_errors -D "$scratch/$1.log"
 	encodings "$1"
 }
 

@@ -15,7 +15,7 @@ EOS
 # shellcheck disable=SC2154 # from testlib.sh
 truncate -s 64K "$scratch/disk"
 vm --timeout 400 --leaks --run - reset-virtio -- \
-	-device edu,dma_mask=0xffffffffffff \
+	-device "$edu" \
 	-device pcie-root-port,id=r1,chassis=1 \
 	-drive "if=none,id=disk,format=raw,file=$scratch/disk" \
 	-device virtio-blk-pci,bus=r1,drive=disk,ats=on,iommu_platform=on,disable-legacy=on << 'EOS'

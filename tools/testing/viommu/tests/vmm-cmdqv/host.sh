@@ -59,9 +59,12 @@ kill -KILL $victim
 wait $victim
 relay victim
 check "one VINTF is a guest's" [ "$(vintfs)" = 1 ]
-guest heir d2 hugetlb $(assign "$D2" d2 rp1)
+guest heir d2 hugetlb $(assign "$D2" d2 rp1) \
+	-fw_cfg name=opt/viommu/kernel,file=/run/Image \
+	-fw_cfg name=opt/viommu/initrd,file=/run/initrd
 heir=$vmm
 count heir heir
+count heir "after kexec"
 check "heir: ends" until_says heir "@@ end"
 check "heir: QEMU ends well" ends $heir
 relay heir
