@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # limit: 3000
+# beside
 # qemu
-# long
 # An unmodified QEMU with cmdqv=on: its guests' own driver finds a Tegra241 CMDQV, and
 # what a guest invalidates while it uses its disk takes neither an exit nor an ioctl.
 # shellcheck source=../testlib.sh

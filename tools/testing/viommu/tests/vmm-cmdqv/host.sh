@@ -60,8 +60,8 @@ wait $victim
 relay victim
 check "one VINTF is a guest's" [ "$(vintfs)" = 1 ]
 guest heir d2 hugetlb $(assign "$D2" d2 rp1) \
-	-fw_cfg name=opt/viommu/kernel,file=/run/Image \
-	-fw_cfg name=opt/viommu/initrd,file=/run/initrd
+	-fsdev local,id=run,path=/run,security_model=none,readonly=on \
+	-device virtio-9p-pci,fsdev=run,mount_tag=run,bus=pcie.0
 heir=$vmm
 count heir heir
 count heir "after kexec"
