@@ -889,9 +889,10 @@ FIXTURE_SETUP(stall)
 		lack = "needs an SMMU that can stall (STALL_MODEL 0)";
 	if (!lack && !variant->known)
 		self->slot = *edu_own_group(0);
-	else if (!lack)
-		slot_find(DMA_STALLS_ID, "needs a viommu-dma that stalls",
-			  &self->slot, 1, &lack);
+	else if (!lack &&
+		 slot_find(DMA_STALLS_ID, "needs a viommu-dma that stalls",
+			   &self->slot, 1, &lack))
+		lack = NULL;
 	if (lack)
 		SKIP(return, "%s", lack);
 	host_watch(&self->host, &self->slot);
