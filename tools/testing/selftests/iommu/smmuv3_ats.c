@@ -961,6 +961,7 @@ TEST_F(stall, fault_without_vste_is_answered_by_the_host)
 {
 	struct guest *guest = &self->guest;
 	struct edu *edu = &guest->edu;
+	__u64 page = vm_alloc(&self->vm, 1);
 	unsigned int i;
 	__u32 stage1;
 
@@ -968,6 +969,7 @@ TEST_F(stall, fault_without_vste_is_answered_by_the_host)
 			  IOMMU_HWPT_DATA_NONE, NULL, 0, &stage1), "stage 1");
 	for (i = 0; i < 2; i++) {
 		edu_attach(edu, i ? stage1 : guest->s2);
+		EXPECT_EQ(page, dma_lands(edu, DMA_UNTRANSLATED, page));
 		EXPECT_EQ(DMA_ABORTED,
 			  dma_write(edu, DMA_UNTRANSLATED | DMA_PATIENT, DIMM,
 				    1));
