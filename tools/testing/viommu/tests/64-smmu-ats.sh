@@ -25,7 +25,8 @@ machine()
 		-global "arm-smmuv3.stall-model=$stall" \
 		-device viommu-dma,id=d0,addr=4.0,ats=on,pasid-bits=16 \
 		-device viommu-dma,id=d1,addr=5.0,ats=on,pasid-bits=16 \
-		-device "viommu-dma,id=d2,addr=6.0,ats=on,pasid-bits=16,$stalls" << EOF
+		-device "viommu-dma,id=d2,addr=6.0,ats=on,pasid-bits=16,$stalls" \
+		-device "viommu-dma,id=d3,addr=7.0,$stalls" << EOF
 t -t 500 smmuv3_ats smmuv3_ats $args
 EOF
 }
