@@ -890,7 +890,7 @@ FIXTURE_SETUP(stall)
 {
 	const char *why, *lack = ats_lacks(1);
 	struct guest *guest = &self->guest;
-	struct edu_slot slots[2];
+	struct edu_slot slots[2] = {};
 
 	if (!lack && IDR0_STALL_MODEL(smmu_reg(edu_own_group(0), IDR0)))
 		lack = "needs an SMMU that can stall (STALL_MODEL 0)";
