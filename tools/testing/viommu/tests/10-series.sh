@@ -326,7 +326,8 @@ covers()
 		if [[ $t == *.* ]]; then
 			grep -rqE "^TEST_F(_TIMEOUT)?[(]${t%.*}, ${t#*.}[,)]" "$tests"
 		else
-			[ -f "$tests/$t.c" ] || grep -rqE "KUNIT_CASE[(]${t}[)]" "$top/drivers" ||
+			[ -f "$tests/$t.c" ] ||
+				grep -rqE "KUNIT_CASE[(]${t}[)]" "$top/drivers" "$top/patches" ||
 				grep -rqE "^FIXTURE_VARIANT_ADD[(][a-z]+, ${t}[)]" "$tests"
 		fi || echo "there is no $t"
 	done | grep . && return 1
