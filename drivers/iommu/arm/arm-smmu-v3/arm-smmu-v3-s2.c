@@ -385,13 +385,16 @@ EXPORT_SYMBOL_IF_KUNIT(arm_smmu_s2_vmid_remove);
  * @user: What arm_smmu_s2_vmid_add() filled in
  *
  * For hardware that may go on using the VMID and cannot be stopped. The VMID stays
- * allocated until the SMMU is removed, and goes on counting against the device that
- * paid for it: that device may be what keeps the hardware from stopping.
+ * allocated until arm_smmu_s2_vmid_found() or until the SMMU is removed, and goes on
+ * counting against the device that paid for it: that device may be what keeps the
+ * hardware from stopping.
  *
  * Context: Process context, may sleep.
+ *
+ * Return: what arm_smmu_s2_vmid_found() takes.
  */
-void arm_smmu_s2_vmid_abandon(struct arm_smmu_domain *parent,
-			      struct arm_smmu_s2_vmid *user)
+struct arm_smmu_vmid *arm_smmu_s2_vmid_abandon(struct arm_smmu_domain *parent,
+					       struct arm_smmu_s2_vmid *user)
 {
 	arm_smmu_vmid_inv(user->smmu, user->vmid);
 	arm_smmu_s2_vmid_retire(parent->nest, user);
@@ -399,6 +402,22 @@ void arm_smmu_s2_vmid_abandon(struct arm_smmu_domain *parent,
 	/* Its payer, whose VMs may do this again and again, goes on paying */
 	guard(mutex)(&arm_smmu_vmid_lock);
 	list_add_tail(&user->alloc->stale_node, &user->smmu->lost_vmids);
+	return user->alloc;
+}
+
+/**
+ * arm_smmu_s2_vmid_found - Let a VMID be used again that was given up
+ * @smmu: The SMMU
+ * @v: What arm_smmu_s2_vmid_abandon() returned; the hardware has stopped
+ *
+ * The next allocation of a VMID invalidates it.
+ *
+ * Context: Process context, may sleep.
+ */
+void arm_smmu_s2_vmid_found(struct arm_smmu_device *smmu, struct arm_smmu_vmid *v)
+{
+	guard(mutex)(&arm_smmu_vmid_lock);
+	list_move_tail(&v->stale_node, &smmu->stale_vmids);
 }
 
 /**

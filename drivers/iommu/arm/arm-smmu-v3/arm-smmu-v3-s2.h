@@ -23,7 +23,8 @@
  *         once the device is gone
  * @payer_node: Entry in arm_smmu_master::vmids
  * @stale_node: Entry in arm_smmu_device::stale_vmids, where the VMID waits until
- *              its TLB entries are invalidated; or in lost_vmids, for good
+ *              its TLB entries are invalidated; or in lost_vmids, until what uses it
+ *              has stopped
  * @vmid: The VMID
  */
 struct arm_smmu_vmid {
@@ -89,8 +90,9 @@ int arm_smmu_s2_vmid_add(struct arm_smmu_domain *parent,
 			 struct arm_smmu_s2_vmid *user);
 void arm_smmu_s2_vmid_remove(struct arm_smmu_domain *parent,
 			     struct arm_smmu_s2_vmid *user);
-void arm_smmu_s2_vmid_abandon(struct arm_smmu_domain *parent,
-			      struct arm_smmu_s2_vmid *user);
+struct arm_smmu_vmid *arm_smmu_s2_vmid_abandon(struct arm_smmu_domain *parent,
+					       struct arm_smmu_s2_vmid *user);
+void arm_smmu_s2_vmid_found(struct arm_smmu_device *smmu, struct arm_smmu_vmid *v);
 void arm_smmu_master_forget_vmids(struct arm_smmu_master *master);
 struct arm_smmu_vmid *arm_smmu_vmid_alloc(struct arm_smmu_device *smmu,
 					  struct arm_smmu_master *payer);

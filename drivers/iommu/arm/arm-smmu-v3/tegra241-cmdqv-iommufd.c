@@ -27,7 +27,8 @@
  *   when the vSMMU goes. Otherwise neither the pages nor the VINTF are used until a
  *   vSMMU that finds no other VINTF sees all of its queues stopped. So the hardware
  *   cannot read memory of another owner.
- * - A VINTF that does not turn off also keeps its VMID, which is not used again.
+ * - A VINTF that does not turn off also keeps its VMID, until another vSMMU is made and
+ *   it is seen to be off.
  * - Each wait for STATUS is bounded (ARM_SMMU_POLL_TIMEOUT_US), and so is the number
  *   of waits in a call. A shutdown does not wait for the SMMU's own queue. What user
  *   space can cause is logged at a limited rate.
@@ -35,12 +36,15 @@
  * An ATC_INV that timed out without a CMD_SYNC behind it is reported at the next
  * CMD_SYNC, also if that is the next owner's. A CMD_SYNC on the SMMU's own queue
  * collects it. It must not go by arm_smmu_cmdq_issue_cmd_with_sync(), which may choose
- * a VCMDQ of VINTF0.
+ * a VCMDQ of VINTF0. It fails as long as devices of any guest do not answer, so it is
+ * left out for a VINTF that has not had a SID pair since the last one.
  *
  * Errors: the interrupt is an edge, one for each new error of a VINTF. The error maps
  * tell which queues are in error, not which error is new, so the handler remembers
  * GERROR, of which an error inverts a bit, and CONS. Otherwise the interrupts of one
- * guest would repeat the events of another one that does not acknowledge its error.
+ * guest would repeat the events of another one that does not acknowledge its error. A
+ * guest that acknowledges an error twice, and fails twice at one command, between two
+ * looks, may miss the event of the second.
  *
  * Lock order: tegra241_cmdqv::guests_lock, tegra241_vsmmu::lock,
  * tegra241_vsmmu::sid_lock. All three are mutexes, since the hardware is waited for
@@ -195,11 +199,16 @@ static int tegra241_switch(struct tegra241_cmdqv *cmdqv, u32 config, u32 status,
 	return 0;
 }
 
-/* A CMD_SYNC on the SMMU's own queue */
-static int tegra241_flush(struct tegra241_cmdqv *cmdqv)
+/* A CMD_SYNC on the SMMU's own queue, if there may be an ATC_INV to collect */
+static int tegra241_flush(struct tegra241_vsmmu *t)
 {
+	struct tegra241_cmdqv *cmdqv = t->cmdqv;
 	struct arm_smmu_device *smmu = &cmdqv->smmu;
 	int ret;
+
+	/* Another guest can make it fail: who needs none does not depend on it */
+	if (READ_ONCE(cmdqv->flushed) && !test_bit(t->idx, cmdqv->atc_sent))
+		return 0;
 
 	/*
 	 * Nobody gets a queue any more, and the SMMU's own queue may be full and dead, or
@@ -215,6 +224,8 @@ static int tegra241_flush(struct tegra241_cmdqv *cmdqv)
 	 */
 	if (ret)
 		ret = arm_smmu_cmdq_issue_cmdlist(smmu, &smmu->cmdq, NULL, 0, true);
+	if (!ret)
+		WRITE_ONCE(cmdqv->flushed, true);
 	return ret;
 }
 
@@ -271,7 +282,7 @@ static bool tegra241_lvcmdq_is_clear(struct tegra241_vsmmu *t, u16 lidx)
 static int tegra241_lvcmdq_reset(struct tegra241_vsmmu *t, u16 lidx)
 {
 	int ret = tegra241_lvcmdq_disable(t, lidx);
-	int flushed = tegra241_flush(t->cmdqv);
+	int flushed = tegra241_flush(t);
 
 	tegra241_lvcmdq_clear(t, lidx);
 	if (ret || !tegra241_lvcmdq_is_clear(t, lidx))
@@ -439,7 +450,7 @@ static int tegra241_vintf_reset_lvcmdqs(struct tegra241_vsmmu *t)
 		if (ret)
 			return ret;
 	}
-	if (tegra241_flush(t->cmdqv))
+	if (tegra241_flush(t))
 		return -EIO;
 	while (lidx--) {
 		tegra241_lvcmdq_clear(t, lidx);
@@ -484,6 +495,8 @@ static int tegra241_vintf_start(struct tegra241_vsmmu *t)
 		t->lvcmdqs[lidx].dirty = false;
 		tegra241_release_memory(t, lidx);
 	}
+	/* All of it is collected, and there is no SID pair yet */
+	clear_bit(t->idx, t->cmdqv->atc_sent);
 	return 0;
 }
 
@@ -518,6 +531,9 @@ static int tegra241_vintf_stop(struct tegra241_vsmmu *t, bool *clean)
 		tegra241_release_memory(t, lidx);
 	}
 	tegra241_vintf_clear_sids(t);
+	/* Nothing is sent any more: spare the next owner the wait */
+	if (*clean && !tegra241_flush(t) && !READ_ONCE(t->cmdqv->guests_down))
+		clear_bit(t->idx, t->cmdqv->atc_sent);
 	return ret;
 }
 
@@ -570,6 +586,9 @@ void tegra241_cmdqv_guests_init(struct tegra241_cmdqv *cmdqv, phys_addr_t base_p
 	memset(cmdqv->guests, 0, sizeof(cmdqv->guests));
 	memset(cmdqv->stale, 0, sizeof(cmdqv->stale));
 	cmdqv->stale_next = 0;
+	memset(cmdqv->lost, 0, sizeof(cmdqv->lost));
+	bitmap_zero(cmdqv->atc_sent, CMDQV_MAX_VINTFS);
+	cmdqv->flushed = false;
 	cmdqv->guest_map = 0;
 	cmdqv->guests_down = false;
 	cmdqv->guest_irqs = 0;
@@ -825,7 +844,8 @@ static int tegra241_lvcmdq_hand_over(struct tegra241_vsmmu *t, u16 lidx,
 		return -EIO;
 	}
 
-	ret = tegra241_lvcmdq_reset(t, lidx) ? -EIO : 0;
+	/* A timeout that is still to come, -EAGAIN, is that of this guest itself */
+	ret = tegra241_lvcmdq_reset(t, lidx) == -EIO ? -EIO : 0;
 	if (!ret) {
 		tegra241_cmdqv_write64(t->cmdqv,
 				       page1_reg(t, lidx, TEGRA241_VCMDQ_BASE),
@@ -839,23 +859,19 @@ static int tegra241_lvcmdq_hand_over(struct tegra241_vsmmu *t, u16 lidx,
 	return ret;
 }
 
-static int tegra241_hw_queue_init(struct iommufd_hw_queue *hwq,
-				  phys_addr_t base_pa)
+static int tegra241_hw_queue_start(struct tegra241_vsmmu *t, u16 lidx,
+				   struct tegra241_hw_queue *queue,
+				   phys_addr_t base_pa)
 {
-	struct tegra241_hw_queue *queue =
-		container_of(hwq, struct tegra241_hw_queue, core);
-	struct tegra241_vsmmu *t = to_tegra241(hwq->viommu);
-	u16 num = t->cmdqv->num_lvcmdqs_per_vintf;
-	struct tegra241_lvcmdq *lvcmdq;
-	u16 lidx;
+	struct tegra241_lvcmdq *lvcmdq = &t->lvcmdqs[lidx];
+	struct iommufd_hw_queue *hwq = &queue->core;
 	int ret;
 
-	if (hwq->index >= num)
-		return -EINVAL;
-	lidx = array_index_nospec(hwq->index, num);
+	lockdep_assert_held(&t->lock);
 
-	guard(mutex)(&t->lock);
-	lvcmdq = &t->lvcmdqs[lidx];
+	/* Nobody turns the VINTF on again, and another thread may have waited long */
+	if (READ_ONCE(t->cmdqv->guests_down))
+		return -ENODEV;
 	if (lvcmdq->queue)
 		return -EEXIST;
 	if (lidx && !lvcmdq[-1].queue)
@@ -879,6 +895,28 @@ static int tegra241_hw_queue_init(struct iommufd_hw_queue *hwq,
 	queue->base_pa = base_pa;
 	lvcmdq->queue = queue;
 	return 0;
+}
+
+static int tegra241_hw_queue_init(struct iommufd_hw_queue *hwq,
+				  phys_addr_t base_pa)
+{
+	struct tegra241_hw_queue *queue =
+		container_of(hwq, struct tegra241_hw_queue, core);
+	struct tegra241_vsmmu *t = to_tegra241(hwq->viommu);
+	u16 num = t->cmdqv->num_lvcmdqs_per_vintf;
+	int ret;
+
+	if (hwq->index >= num)
+		return -EINVAL;
+
+	/* Many threads can wait for the hardware one after the other */
+	ret = mutex_lock_killable(&t->lock);
+	if (ret)
+		return ret;
+	ret = tegra241_hw_queue_start(t, array_index_nospec(hwq->index, num),
+				      queue, base_pa);
+	mutex_unlock(&t->lock);
+	return ret;
 }
 
 static void tegra241_hw_queue_destroy(struct iommufd_hw_queue *hwq)
@@ -909,6 +947,7 @@ static void tegra241_write_sid_pair(struct tegra241_vsmmu *t, unsigned int s,
 	u32 match = vintf_reg(t, TEGRA241_VINTF_SID_MATCH(s));
 	u32 replace = vintf_reg(t, TEGRA241_VINTF_SID_REPLACE(s));
 
+	set_bit(t->idx, t->cmdqv->atc_sent);
 	tegra241_cmdqv_write(t->cmdqv, replace, sid);
 	tegra241_cmdqv_write(t->cmdqv, match,
 			     FIELD_PREP(VINTF_SID_MATCH_VSID, vsid) |
@@ -931,9 +970,9 @@ static int tegra241_vdevice_init(struct iommufd_vdevice *core)
 		container_of(core, struct tegra241_vdevice, core);
 	struct arm_smmu_master *master = dev_iommu_priv_get(core->dev);
 	struct tegra241_vsmmu *t = to_tegra241(core->viommu);
-	u32 sid = master->streams[0].id;
 	int slot = -1;
 	int ret;
+	u32 sid;
 	int s;
 
 	ret = arm_vsmmu_vdevice_init(core);
@@ -941,6 +980,7 @@ static int tegra241_vdevice_init(struct iommufd_vdevice *core)
 		return ret;
 	if (core->virt_id > FIELD_MAX(VINTF_SID_MATCH_VSID))
 		return -EINVAL;
+	sid = master->streams[0].id;
 	if (sid > FIELD_MAX(VINTF_SID_REPLACE_SID))
 		return -EOPNOTSUPP;
 
@@ -1008,6 +1048,7 @@ static void tegra241_vsmmu_destroy(struct iommufd_viommu *viommu)
 {
 	struct tegra241_vsmmu *t = to_tegra241(viommu);
 	struct tegra241_cmdqv *cmdqv = t->cmdqv;
+	struct arm_smmu_vmid *lost = NULL;
 	bool clean;
 	int ret;
 
@@ -1021,7 +1062,7 @@ static void tegra241_vsmmu_destroy(struct iommufd_viommu *viommu)
 	if (!ret)
 		arm_vsmmu_destroy(viommu);
 	else
-		arm_smmu_s2_vmid_abandon(t->vsmmu.parent, &t->vsmmu.s2);
+		lost = arm_smmu_s2_vmid_abandon(t->vsmmu.parent, &t->vsmmu.s2);
 
 	if (clean) {
 		ida_free(&cmdqv->vintf_ids, t->idx);
@@ -1034,6 +1075,52 @@ static void tegra241_vsmmu_destroy(struct iommufd_viommu *viommu)
 			    t->idx);
 	guard(mutex)(&cmdqv->guests_lock);
 	cmdqv->stale[t->idx] = t->lvcmdqs;
+	cmdqv->lost[t->idx] = lost;
+}
+
+/* VMIDs of VINTFs that are off after all can be used again once they are flushed */
+static void tegra241_find_vmids(struct tegra241_cmdqv *cmdqv)
+{
+	unsigned int idx;
+
+	guard(mutex)(&cmdqv->guests_lock);
+	for (idx = 0; idx < cmdqv->num_vintfs; idx++) {
+		if (!cmdqv->lost[idx] ||
+		    tegra241_cmdqv_read(cmdqv, TEGRA241_VINTF(idx) +
+					TEGRA241_VINTF_STATUS) & VINTF_ENABLED)
+			continue;
+		arm_smmu_s2_vmid_found(&cmdqv->smmu, cmdqv->lost[idx]);
+		cmdqv->lost[idx] = NULL;
+	}
+}
+
+/*
+ * A number that is free. One whose last owner has left an ATC_INV is taken if there is
+ * no other one: it is of no use as long as a device does not answer.
+ */
+static int tegra241_vintf_get_free(struct tegra241_cmdqv *cmdqv)
+{
+	int first = -ENOSPC;
+	int min = 1;
+	int idx;
+
+	do {
+		idx = ida_alloc_range(&cmdqv->vintf_ids, min,
+				      cmdqv->num_vintfs - 1, GFP_KERNEL);
+		if (idx < 0)
+			return first < 0 ? idx : first;
+		min = idx + 1;
+		if (!test_bit(idx, cmdqv->atc_sent)) {
+			if (first >= 0)
+				ida_free(&cmdqv->vintf_ids, first);
+			return idx;
+		}
+		if (first < 0)
+			first = idx;
+		else
+			ida_free(&cmdqv->vintf_ids, idx);
+	} while (min < cmdqv->num_vintfs);
+	return first;
 }
 
 /*
@@ -1046,9 +1133,8 @@ static int tegra241_vintf_get(struct tegra241_vsmmu *t, bool *stale)
 	unsigned int i;
 	int idx;
 
-	*stale = false;
-	idx = ida_alloc_range(&cmdqv->vintf_ids, 1, cmdqv->num_vintfs - 1,
-			      GFP_KERNEL);
+	idx = tegra241_vintf_get_free(cmdqv);
+	*stale = idx >= 0 && test_bit(idx, cmdqv->atc_sent);
 	if (idx != -ENOSPC)
 		return idx;
 
@@ -1059,7 +1145,8 @@ static int tegra241_vintf_get(struct tegra241_vsmmu *t, bool *stale)
 		/* Begin behind the last one, whose queues may still not stop */
 		idx = (cmdqv->stale_next + i) % cmdqv->num_vintfs;
 		status = TEGRA241_VINTF(idx) + TEGRA241_VINTF_STATUS;
-		if (!cmdqv->stale[idx] ||
+		/* Its VMID is still to be found if it has stopped only now */
+		if (!cmdqv->stale[idx] || cmdqv->lost[idx] ||
 		    tegra241_cmdqv_read(cmdqv, status) & VINTF_ENABLED)
 			continue;
 		cmdqv->stale_next = idx + 1;
@@ -1100,6 +1187,7 @@ static int tegra241_vsmmu_init(struct iommufd_viommu *viommu, struct device *dev
 	if (!t->lvcmdqs)
 		return -ENOMEM;
 
+	tegra241_find_vmids(cmdqv);
 	/* The VMID is on the parent's list before the VINTF carries it */
 	ret = arm_vsmmu_init(viommu, dev, parent, NULL);
 	if (ret)

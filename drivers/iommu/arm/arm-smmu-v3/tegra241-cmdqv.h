@@ -167,11 +167,14 @@ struct tegra241_vintf {
  * @vintf_ids: VINTF id allocator
  * @vintfs: List of VINTFs
  * @base_pa: Physical base address
- * @guests_lock: Protects @guests, @stale, @guest_map and @guests_down, and keeps the
- *               vSMMUs in @guests
+ * @guests_lock: Protects @guests, @stale, @lost, @guest_map and @guests_down, and keeps
+ *               the vSMMUs in @guests
  * @guests: vSMMUs by the number of their VINTF
  * @stale: Queues of VINTFs that did not stop when their vSMMU went
  * @stale_next: Where to look in @stale
+ * @lost: VMIDs of VINTFs that were not seen off when their vSMMU went
+ * @atc_sent: VINTFs that may have sent an ATC_INV whose timeout nobody has collected
+ * @flushed: What was there before the first guest has been collected
  * @guest_map: The slots in @guests that are not NULL
  * @guests_down: No guest gets a VINTF any more
  * @guest_irqs: Number of interrupts since @guest_irqs_since, for the handler alone
@@ -197,10 +200,13 @@ struct tegra241_cmdqv {
 
 	/* VINTFs of guests, see tegra241-cmdqv-iommufd.c */
 	phys_addr_t base_pa;
-	struct mutex guests_lock; /* guests, stale, guest_map, guests_down */
+	struct mutex guests_lock; /* guests, stale, lost, guest_map, guests_down */
 	struct tegra241_vsmmu *guests[CMDQV_MAX_VINTFS];
 	struct tegra241_lvcmdq *stale[CMDQV_MAX_VINTFS];
 	unsigned int stale_next;
+	struct arm_smmu_vmid *lost[CMDQV_MAX_VINTFS];
+	DECLARE_BITMAP(atc_sent, CMDQV_MAX_VINTFS);
+	bool flushed;
 	u64 guest_map;
 	bool guests_down;
 	unsigned int guest_irqs;
