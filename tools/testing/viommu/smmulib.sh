@@ -14,7 +14,8 @@ export MACHINE_QEMU=$build/qemu/qemu-system-aarch64
 # shellcheck disable=SC2034 # for those who source this
 silent=(silent_device_recovers silent_device_is_a_timeout
 	silent_device_leaves_the_other_vm_alone
-	silent_device_has_one_command_in_the_queue)
+	silent_device_has_one_command_in_the_queue
+	silent_device_leaves_unmaps_of_the_other_vm_alone)
 
 # A viommu-dma with the PCI ID and revision of a device that Linux knows to stall
 # shellcheck disable=SC2034 # for those who source this
