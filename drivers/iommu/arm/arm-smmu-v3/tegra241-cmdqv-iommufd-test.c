@@ -590,12 +590,15 @@ static int make_vsmmu(struct kunit *test, struct iommufd_viommu **viommu,
 static struct iommufd_viommu *get_vsmmu(struct kunit *test)
 {
 	struct iommu_viommu_tegra241_cmdqv answer = {};
+	struct setup *s = test->priv;
 	struct iommufd_viommu *viommu;
 
 	KUNIT_ASSERT_EQ(test, 0, make_vsmmu(test, &viommu, &answer,
 					    sizeof(answer)));
 	KUNIT_EXPECT_EQ(test, answer.out_vintf_mmap_offset, 0x4242000);
 	KUNIT_EXPECT_EQ(test, answer.out_vintf_mmap_length, 0x10000);
+	/* As if each had had a SID pair: the longest way */
+	bitmap_fill(s->fake->cmdqv.atc_sent, CMDQV_MAX_VINTFS);
 	return viommu;
 }
 
@@ -1082,9 +1085,14 @@ static void cmdqv_test_vintf_stays(struct kunit *test)
 		ida_alloc_range(&s->fake->cmdqv.vintf_ids, i, i, GFP_KERNEL);
 	KUNIT_EXPECT_EQ(test, -ENOSPC, make_vsmmu(test, &viommu, &answer, 16));
 	s->fake->vintfs[1].on = false;
+	/* Both are free then, once the VMID is invalidated */
+	s->dev->master.num_vmids = ARM_SMMU_MASTER_MAX_VMIDS;
 	forget(test);
 	viommu = get_vsmmu(test);
-	KUNIT_EXPECT_NE(test, vmid_of(viommu), vmid);
+	KUNIT_EXPECT_EQ(test, vmid_of(viommu), vmid);
+	KUNIT_EXPECT_EQ(test, s->dev->master.num_vmids,
+			ARM_SMMU_MASTER_MAX_VMIDS);
+	s->dev->master.num_vmids = 1;
 	KUNIT_EXPECT_EQ(test, s->fake->vintfs[1].config,
 			vmid_of(viommu) << 1 | 1);
 	s->ops->destroy(viommu);
@@ -1104,15 +1112,74 @@ static void cmdqv_test_flush(struct kunit *test)
 	put_queue(test, get_queue(test, viommu, 0));
 	KUNIT_EXPECT_EQ(test, s->fake->syncs_fail, 0);
 
+	/* What it could not collect is this guest's own */
 	s->fake->syncs_fail = 2;
-	KUNIT_EXPECT_EQ(test, -EIO, make_queue(test, viommu, 0,
-					       page_to_phys(s->page), 64, &q));
+	q = get_queue(test, viommu, 0);
 	KUNIT_EXPECT_EQ(test, s->fake->syncs_fail, 0);
-	KUNIT_EXPECT_EQ(test, s->fake->vcmdqs[2].alloc & 1, 0);
-	KUNIT_EXPECT_EQ(test, page_ref_count(s->page), 1);
 	forget(test);
-	put_queue(test, get_queue(test, viommu, 0));
+	put_queue(test, q);
 	s->ops->destroy(viommu);
+}
+
+/* ATC_INVs of other guests are in the way of those only that have sent one */
+static void cmdqv_test_no_flush(struct kunit *test)
+{
+	struct iommu_viommu_tegra241_cmdqv answer = {};
+	struct setup *s = test->priv;
+	struct tegra241_cmdqv *cmdqv = &s->fake->cmdqv;
+	struct iommufd_viommu *viommu, *other;
+	struct iommufd_hw_queue *q;
+	struct iommufd_vdevice *vdev;
+	unsigned int i;
+	int ret;
+
+	/* Nobody knows what was before the first one */
+	s->fake->syncs_fail = 2;
+	KUNIT_EXPECT_EQ(test, -ENOSPC, make_vsmmu(test, &viommu, &answer, 16));
+	KUNIT_EXPECT_TRUE(test, ida_is_empty(&cmdqv->vintf_ids));
+	forget(test);
+	KUNIT_ASSERT_EQ(test, 0, make_vsmmu(test, &viommu, &answer, 16));
+
+	s->fake->syncs_fail = 2;
+	KUNIT_EXPECT_EQ(test, 0, make_vsmmu(test, &other, &answer, 16));
+	q = get_queue(test, viommu, 0);
+	put_queue(test, q);
+	KUNIT_EXPECT_EQ(test, s->fake->syncs_fail, 2);
+	s->fake->syncs_fail = 0;
+	s->ops->destroy(other);
+
+	forget(test);
+	vdev = get_vdev(test, viommu, s->dev, 7, &ret);
+	KUNIT_ASSERT_EQ(test, ret, 0);
+	s->fake->syncs_fail = 1;
+	put_queue(test, get_queue(test, viommu, 0));
+	KUNIT_EXPECT_EQ(test, s->fake->syncs_fail, 0);
+	KUNIT_EXPECT_TRUE(test, test_bit(1, cmdqv->atc_sent));
+	s->ops->vdevice_destroy(vdev);
+	KUNIT_EXPECT_TRUE(test, test_bit(1, cmdqv->atc_sent));
+	s->ops->destroy(viommu);
+	KUNIT_EXPECT_FALSE(test, test_bit(1, cmdqv->atc_sent));
+
+	/* One that could not be flushed is taken last */
+	forget(test);
+	set_bit(1, cmdqv->atc_sent);
+	set_bit(2, cmdqv->atc_sent);
+	KUNIT_ASSERT_EQ(test, 0, make_vsmmu(test, &viommu, &answer, 16));
+	KUNIT_EXPECT_TRUE(test, s->fake->vintfs[3].on);
+	s->fake->syncs_fail = 2;
+	KUNIT_EXPECT_EQ(test, -ENOSPC, make_vsmmu(test, &other, &answer, 16));
+	KUNIT_EXPECT_EQ(test, s->fake->syncs_fail, 0);
+	for (i = 1; i < 3; i++) {
+		KUNIT_EXPECT_TRUE(test, test_bit(i, cmdqv->atc_sent));
+		KUNIT_EXPECT_FALSE(test, s->fake->vintfs[i].on);
+	}
+	forget(test);
+	KUNIT_ASSERT_EQ(test, 0, make_vsmmu(test, &other, &answer, 16));
+	KUNIT_EXPECT_TRUE(test, s->fake->vintfs[1].on);
+	KUNIT_EXPECT_FALSE(test, test_bit(1, cmdqv->atc_sent));
+	s->ops->destroy(other);
+	s->ops->destroy(viommu);
+	KUNIT_EXPECT_TRUE(test, ida_is_empty(&cmdqv->vintf_ids));
 }
 
 /* Hardware that keeps registers: the next guest finds none of the last one's */
@@ -1423,8 +1490,9 @@ static void cmdqv_test_shutdown(struct kunit *test)
 
 	/* No VM gets anything back */
 	KUNIT_EXPECT_EQ(test, -ENODEV, make_vsmmu(test, &other, &answer, 16));
-	KUNIT_EXPECT_EQ(test, -EIO, make_queue(test, viommu[1], 1,
-					       page_to_phys(s->page), 64, &more));
+	KUNIT_EXPECT_EQ(test, -ENODEV,
+			make_queue(test, viommu[1], 1, page_to_phys(s->page),
+				   64, &more));
 	for (i = 0; i < MAX_VINTFS; i++)
 		KUNIT_EXPECT_FALSE(test, s->fake->vintfs[i].on);
 
@@ -1659,6 +1727,7 @@ static struct kunit_case cmdqv_test_cases[] = {
 	KUNIT_CASE(cmdqv_test_queue_stays),
 	KUNIT_CASE(cmdqv_test_vintf_stays),
 	KUNIT_CASE(cmdqv_test_flush),
+	KUNIT_CASE(cmdqv_test_no_flush),
 	KUNIT_CASE(cmdqv_test_sticky),
 	KUNIT_CASE(cmdqv_test_hidden),
 	KUNIT_CASE(cmdqv_test_sid_pairs),

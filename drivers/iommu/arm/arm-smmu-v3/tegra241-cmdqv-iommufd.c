@@ -437,7 +437,10 @@ static int tegra241_lvcmdq_take_back(struct tegra241_vsmmu *t, u16 lidx)
 	return ret;
 }
 
-/* Nothing of an earlier owner remains in any queue of a VINTF that nobody has mapped */
+/*
+ * Nothing of an earlier owner remains in any queue of a VINTF that nobody has mapped. If
+ * an ATC_INV of it cannot be collected now, -EAGAIN.
+ */
 static int tegra241_vintf_reset_lvcmdqs(struct tegra241_vsmmu *t)
 {
 	u16 num = t->cmdqv->num_lvcmdqs_per_vintf;
@@ -451,7 +454,7 @@ static int tegra241_vintf_reset_lvcmdqs(struct tegra241_vsmmu *t)
 			return ret;
 	}
 	if (tegra241_flush(t))
-		return -EIO;
+		return -EAGAIN;
 	while (lidx--) {
 		tegra241_lvcmdq_clear(t, lidx);
 		if (!tegra241_lvcmdq_is_clear(t, lidx))
@@ -1133,8 +1136,8 @@ static int tegra241_vintf_get(struct tegra241_vsmmu *t, bool *stale)
 	unsigned int i;
 	int idx;
 
+	*stale = false;
 	idx = tegra241_vintf_get_free(cmdqv);
-	*stale = idx >= 0 && test_bit(idx, cmdqv->atc_sent);
 	if (idx != -ENOSPC)
 		return idx;
 
@@ -1201,8 +1204,8 @@ static int tegra241_vsmmu_init(struct iommufd_viommu *viommu, struct device *dev
 	ret = tegra241_publish(t);
 	if (!ret)
 		ret = tegra241_vintf_start(t);
-	/* One that still does not stop is as good as none */
-	if (ret == -EIO && stale)
+	/* One that still does not stop, or cannot be flushed, is as good as none */
+	if (ret == -EAGAIN || (ret == -EIO && stale))
 		ret = -ENOSPC;
 	if (ret)
 		goto err_destroy;
