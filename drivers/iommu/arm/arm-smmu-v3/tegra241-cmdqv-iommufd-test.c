@@ -772,6 +772,7 @@ static void cmdqv_test_vintf_on(struct kunit *test)
 	expect(test, WITHDRAW, 0, 0x4242000);
 	expect(test, W32, 0x1100, 0);
 	expect_sids_cleared(test, 1);
+	expect(test, SYNC, 0, 0);
 	expect(test, CMD, 0, 0x28);
 	expect(test, SYNC, 0, 0);
 	expect_end(test);
