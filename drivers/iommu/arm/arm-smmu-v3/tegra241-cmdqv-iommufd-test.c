@@ -598,7 +598,7 @@ static struct iommufd_viommu *get_vsmmu(struct kunit *test)
 					    sizeof(answer)));
 	KUNIT_EXPECT_EQ(test, answer.out_vintf_mmap_offset, 0x4242000);
 	KUNIT_EXPECT_EQ(test, answer.out_vintf_mmap_length, 0x10000);
-	/* As if each had had a SID pair: the longest way */
+	/* As if all had been given a SID pair: the longest way */
 	bitmap_fill(s->fake->cmdqv.atc_sent, CMDQV_MAX_VINTFS);
 	return viommu;
 }
@@ -1114,13 +1114,16 @@ static void cmdqv_test_flush(struct kunit *test)
 	put_queue(test, get_queue(test, viommu, 0));
 	KUNIT_EXPECT_EQ(test, s->fake->syncs_fail, 0);
 
-	/* What it could not collect is this guest's own */
-	s->fake->syncs_fail = 2;
+	/* What it could not collect is this guest's own. It does not wait again. */
+	s->fake->syncs_fail = 3;
 	q = get_queue(test, viommu, 0);
-	KUNIT_EXPECT_EQ(test, s->fake->syncs_fail, 0);
+	KUNIT_EXPECT_EQ(test, s->fake->syncs_fail, 1);
 	forget(test);
 	put_queue(test, q);
+	KUNIT_EXPECT_EQ(test, s->fake->syncs_fail, 1);
+	s->fake->syncs_fail = 0;
 	s->ops->destroy(viommu);
+	KUNIT_EXPECT_TRUE(test, test_bit(1, s->fake->cmdqv.atc_sent));
 }
 
 /* ATC_INVs of other guests are in the way of those only that have sent one */

@@ -27,8 +27,8 @@
  *   when the vSMMU goes. Otherwise neither the pages nor the VINTF are used until a
  *   vSMMU that finds no other VINTF sees all of its queues stopped. So the hardware
  *   cannot read memory of another owner.
- * - A VINTF that does not turn off also keeps its VMID, until another vSMMU is made and
- *   it is seen to be off.
+ * - A VINTF that does not turn off also keeps its VMID, until another vSMMU of this type
+ *   is made and it is seen to be off.
  * - Each wait for STATUS is bounded (ARM_SMMU_POLL_TIMEOUT_US), and so is the number
  *   of waits in a call. A shutdown does not wait for the SMMU's own queue. What user
  *   space can cause is logged at a limited rate.
@@ -83,6 +83,9 @@
 /* Interrupts in 100 ms that are handled without a pause */
 #define GUEST_IRQS_MAX		100
 
+/* After a flush that failed none is tried for so long */
+#define MUTE_TIME		(5 * HZ)
+
 /* A shutdown waits so long for the VINTFs of guests, and for one more */
 #define GUESTS_DISABLE_TIMEOUT	(10 * HZ)
 
@@ -134,6 +137,8 @@ struct tegra241_lvcmdq {
  * @err_map: Queues that were in error when the handler looked last. It and all below,
  *           and gerror and cons of @lvcmdqs, are protected by guests_lock of @cmdqv.
  * @err_time: When the last event was reported
+ * @mute: A flush has failed; none is tried until @mute_until, in jiffies
+ * @mute_until: Protected by @lock as @mute is
  */
 struct tegra241_vsmmu {
 	struct arm_vsmmu vsmmu;
@@ -148,6 +153,8 @@ struct tegra241_vsmmu {
 	bool offered;
 	u64 err_map[LVCMDQ_ERR_MAP_NUM_64];
 	unsigned long err_time;
+	bool mute;
+	unsigned long mute_until;
 };
 
 static struct tegra241_vsmmu *to_tegra241(struct iommufd_viommu *viommu)
@@ -209,6 +216,9 @@ static int tegra241_flush(struct tegra241_vsmmu *t)
 	/* Another guest can make it fail: who needs none does not depend on it */
 	if (READ_ONCE(cmdqv->flushed) && !test_bit(t->idx, cmdqv->atc_sent))
 		return 0;
+	/* Nor does a call wait for each of many queues */
+	if (t->mute && time_before(jiffies, t->mute_until))
+		return -ETIMEDOUT;
 
 	/*
 	 * Nobody gets a queue any more, and the SMMU's own queue may be full and dead, or
@@ -226,6 +236,8 @@ static int tegra241_flush(struct tegra241_vsmmu *t)
 		ret = arm_smmu_cmdq_issue_cmdlist(smmu, &smmu->cmdq, NULL, 0, true);
 	if (!ret)
 		WRITE_ONCE(cmdqv->flushed, true);
+	t->mute = ret;
+	t->mute_until = jiffies + MUTE_TIME;
 	return ret;
 }
 
@@ -586,6 +598,7 @@ void tegra241_cmdqv_guests_init(struct tegra241_cmdqv *cmdqv, phys_addr_t base_p
 {
 	cmdqv->base_pa = base_pa;
 	mutex_init(&cmdqv->guests_lock);
+	mutex_init(&cmdqv->ids_lock);
 	memset(cmdqv->guests, 0, sizeof(cmdqv->guests));
 	memset(cmdqv->stale, 0, sizeof(cmdqv->stale));
 	cmdqv->stale_next = 0;
@@ -613,6 +626,7 @@ void tegra241_cmdqv_guests_exit(struct tegra241_cmdqv *cmdqv)
 	for (idx = 0; idx < ARRAY_SIZE(cmdqv->stale); idx++) {
 		kfree(cmdqv->stale[idx]);
 		cmdqv->stale[idx] = NULL;
+		cmdqv->lost[idx] = NULL;
 	}
 }
 EXPORT_SYMBOL_IF_KUNIT(tegra241_cmdqv_guests_exit);
@@ -1107,6 +1121,8 @@ static int tegra241_vintf_get_free(struct tegra241_cmdqv *cmdqv)
 	int min = 1;
 	int idx;
 
+	/* It takes two numbers for a moment, which nobody else shall miss */
+	guard(mutex)(&cmdqv->ids_lock);
 	do {
 		idx = ida_alloc_range(&cmdqv->vintf_ids, min,
 				      cmdqv->num_vintfs - 1, GFP_KERNEL);

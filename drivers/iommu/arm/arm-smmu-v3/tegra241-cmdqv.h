@@ -173,6 +173,7 @@ struct tegra241_vintf {
  * @stale: Queues of VINTFs that did not stop when their vSMMU went
  * @stale_next: Where to look in @stale
  * @lost: VMIDs of VINTFs that were not seen off when their vSMMU went
+ * @ids_lock: Held while a number is chosen from @vintf_ids
  * @atc_sent: VINTFs that may have sent an ATC_INV whose timeout nobody has collected
  * @flushed: What was there before the first guest has been collected
  * @guest_map: The slots in @guests that are not NULL
@@ -205,6 +206,7 @@ struct tegra241_cmdqv {
 	struct tegra241_lvcmdq *stale[CMDQV_MAX_VINTFS];
 	unsigned int stale_next;
 	struct arm_smmu_vmid *lost[CMDQV_MAX_VINTFS];
+	struct mutex ids_lock; /* choice of a number */
 	DECLARE_BITMAP(atc_sent, CMDQV_MAX_VINTFS);
 	bool flushed;
 	u64 guest_map;
